@@ -1,0 +1,41 @@
+"""The official code's SVHN experiment: EfficientNet-B0 at 32 px, ratio 5, RandAugment and cutout.
+
+  python -m ns_jax.main --config=configs/svhn.py --workdir=DIR
+
+Follows the official code (local_scripts/svhn), which reports 97.9 -> 98.6. Hardware: one GPU or
+a TPU v3-8. Labeled: the first 69,257 of the cropped training images, unlabeled: the `extra` split.
+`--config=configs/svhn.py:teacher` trains the supervised teacher alone.
+"""
+
+from configs import common
+
+
+def get_config(form: str = "chain"):
+    c = common.get_config()
+    c.variant = "efficientnet-b0-svhn"
+    c.data.labeled = "tfds:svhn_cropped/train[:69257]"
+    c.data.unlabeled = "tfds:svhn_cropped/extra"
+    c.data.test = "tfds:svhn_cropped/test"
+
+    c.crop = "pad4"
+    c.flip = False
+    c.cutout_size = 16
+    c.noise.randaugment_magnitude = 5.0
+    c.labeled_batch_size = 128
+    c.unlabeled_ratio = 5
+    c.train_epochs = 200.0
+    c.final_base_learning_rate = 2e-4
+    c.weight_decay = 1e-4
+    c.loss_reduction = "official"
+    c.images_per_class = 53_113
+    c.eval_batch_size = 1024
+
+    with c.unlocked():
+        if form == "chain":
+            c.chain.iteration_0 = {"data": {"unlabeled": ""}}
+            c.chain.iteration_1 = {}
+        elif form == "teacher":
+            c.data.unlabeled = ""
+        else:
+            raise ValueError(f"configs/svhn.py has the forms 'chain' and 'teacher', not {form!r}")
+    return c

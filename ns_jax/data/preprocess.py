@@ -1,0 +1,89 @@
+"""From a decoded image to what the model sees: crop, resize, flip, noise. TensorFlow graph code."""
+
+import tensorflow as tf
+
+from ns_jax.data.randaugment import cut_out_square, randaugment
+
+
+def resize_bicubic(image, size: int):
+    """[H, W, 3] any dtype to float32 [size, size, 3], neither clipped nor rounded.
+
+    The official code's kernel is TensorFlow 1's (no half-pixel centres, a = -0.75), not the one
+    that `tf.image.resize` applies today.
+    """
+    resized = tf.raw_ops.ResizeBicubic(images=tf.cast(image, tf.float32)[None], size=[size, size])[0]
+    resized.set_shape([size, size, 3])
+    return resized
+
+
+def _to_uint8(image):
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+
+
+def center_crop(image, size: int, padding: int):
+    """The centre square of size / (size + padding) of the shorter side, uncropped at 0."""
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    shorter = tf.cast(tf.minimum(height, width), tf.float32)
+    side = tf.cast(size / (size + padding) * shorter, tf.int32)
+    return tf.image.crop_to_bounding_box(
+        image, (height - side + 1) // 2, (width - side + 1) // 2, side, side)  # fmt: skip
+
+
+def eval_image(image, size: int, crop_padding: int):
+    """The clean view: uint8 [H, W, 3] to float32 [size, size, 3] on the 0..255 scale."""
+    if image.shape[:2] == (size, size) and crop_padding == 0:
+        return tf.cast(image, tf.float32)
+    return resize_bicubic(center_crop(image, size, crop_padding), size)
+
+
+def random_area_crop(image, size: int, crop_padding: int, seed):
+    """8 to 100 % of the area, aspect 3/4 to 4/3; the centre crop if 10 attempts find none."""
+    shape = tf.shape(image)
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape, tf.zeros([1, 0, 4]), seed, min_object_covered=0.1, aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0), max_attempts=10, use_image_if_no_bounding_boxes=True)  # fmt: skip
+    whole = tf.reduce_all(extent[:2] == shape[:2])
+    return tf.cond(
+        whole,
+        lambda: eval_image(image, size, crop_padding),
+        lambda: resize_bicubic(tf.slice(image, begin, [extent[0], extent[1], 3]), size))  # fmt: skip
+
+
+def pad4_crop(image, size: int, seed):
+    """Reflect-pads by 4 and crops `size` at random; other sizes are resized first."""
+    if image.shape[:2] != (size, size):
+        image = _to_uint8(resize_bicubic(image, size))
+    padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], mode="REFLECT")
+    offset = tf.random.stateless_uniform([2], seed, 0, 9, tf.int32)
+    return tf.slice(padded, [offset[0], offset[1], 0], [size, size, 3])
+
+
+def train_image(image, config, size: int, crop_padding: int, seed):
+    """The student's noised view.
+
+    Args:
+      image: uint8 [H, W, 3].
+      config: `crop`, `flip`, `cutout_size` and `noise` of configs/common.py are read.
+      size: resolution in pixels.
+      crop_padding: of the centre crop that the random crop falls back to.
+      seed: int64 [2]; all randomness comes from it.
+
+    Returns:
+      uint8 [size, size, 3].
+    """
+    seeds = tf.random.split(seed, 4)
+    if config.crop == "random_area":
+        image = _to_uint8(random_area_crop(image, size, crop_padding, seeds[0]))
+    elif config.crop == "pad4":
+        image = pad4_crop(image, size, seeds[0])
+    elif image.shape[:2] != (size, size):
+        image = _to_uint8(resize_bicubic(image, size))
+    image.set_shape([size, size, 3])
+    if config.flip:
+        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
+    if config.noise.randaugment_ops:
+        image = randaugment(image, seeds[2], config.noise.randaugment_ops,
+                            config.noise.randaugment_magnitude, config.noise.randaugment_exclude)  # fmt: skip
+    if config.cutout_size:
+        image = cut_out_square(image, config.cutout_size // 2, seeds[3])
+    return image

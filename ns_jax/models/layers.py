@@ -1,0 +1,170 @@
+"""Layers of the convolutional models: convolution, grouped batch norm, squeeze-excite, noise."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ns_jax.models.depthwise import depthwise_conv
+from ns_jax.models.pointwise import pointwise_conv
+
+BN_MOMENTUM = 0.99
+BN_EPSILON = 1e-3
+
+
+def normalize_images(images, mean, std, dtype):
+    """[..., 3] images on the 0..255 scale, any dtype, to (images / 255 - mean) / std in `dtype`."""
+    images = images.astype(jnp.float32)
+    scale = 255.0 * jnp.asarray(std, jnp.float32)
+    offset = 255.0 * jnp.asarray(mean, jnp.float32)
+    rank = (1,) * (images.ndim - 1)
+    return ((images - offset.reshape(*rank, 3)) / scale.reshape(*rank, 3)).astype(dtype)
+
+
+def conv_kernel_init(key, shape, dtype=jnp.float32):
+    """Normal with variance 2 / (k * k * out); `out` of a depthwise kernel is 1 (official code)."""
+    k_h, k_w, fan_in, out = shape
+    out = 1 if fan_in == 1 else out
+    return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (k_h * k_w * out)).astype(dtype)
+
+
+def dense_kernel_init(key, shape, dtype=jnp.float32):
+    """Uniform in +-1/sqrt(number of classes) (official code)."""
+    bound = shape[-1] ** -0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class Conv(nn.Module):
+    """[N, H, W, C] -> [N, H', W', filters], SAME padding, bias only where `use_bias`."""
+
+    filters: int
+    kernel: int = 1
+    stride: int = 1
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.kernel, self.kernel, x.shape[-1], self.filters)
+        kernel = self.param("kernel", conv_kernel_init, shape).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.kernel == self.stride == 1:
+            x = pointwise_conv(x, kernel)
+        else:
+            x = lax.conv_general_dilated(x, kernel, (self.stride,) * 2, "SAME",
+                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
+            x = x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return x
+
+
+class DepthwiseConv(nn.Module):
+    """[N, H, W, C] -> [N, ceil(H/stride), ceil(W/stride), C], SAME padding, no bias."""
+
+    kernel: int
+    stride: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.kernel, self.kernel, 1, x.shape[-1])
+        kernel = self.param("kernel", conv_kernel_init, shape).astype(self.dtype)
+        return depthwise_conv(x.astype(self.dtype), kernel, self.stride)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over [N, H, W, C], statistics in float32 and over `groups` equal parts of N.
+
+    With the batch split over devices in order, a group of consecutive examples is a group of
+    consecutive devices, so statistics need no more communication than the group has devices.
+    The running mean and (biased) variance move towards the average over the groups.
+    """
+
+    groups: int = 1
+    momentum: float = BN_MOMENTUM
+    epsilon: float = BN_EPSILON
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        groups = self.groups if train else 1
+        shape = x.shape
+        x = x.reshape(groups, shape[0] // groups, *shape[1:])
+        if train:
+            x32 = x.astype(jnp.float32)
+            mean = x32.mean((1, 2, 3))
+            var = jnp.maximum((x32 * x32).mean((1, 2, 3)) - mean * mean, 0.0)
+            if not self.is_initializing():
+                move = 1.0 - self.momentum
+                running_mean.value += move * (mean.mean(0) - running_mean.value)
+                running_var.value += move * (var.mean(0) - running_var.value)
+        else:
+            mean, var = running_mean.value[None], running_var.value[None]
+        factor = scale[None] * lax.rsqrt(var + self.epsilon)
+        shift = bias[None] - mean * factor
+        per_group = (groups, 1, 1, 1, channels)
+        x = x.astype(jnp.float32) * factor.reshape(per_group) + shift.reshape(per_group)
+        return x.astype(self.dtype).reshape(shape)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate from the global average; `reduced` is counted on the block's input filters."""
+
+    reduced: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        channels = x.shape[-1]
+        gate = x.astype(jnp.float32).mean((1, 2), keepdims=True).astype(self.dtype)
+        gate = Conv(self.reduced, use_bias=True, dtype=self.dtype, name="reduce")(gate)
+        gate = Conv(channels, use_bias=True, dtype=self.dtype, name="expand")(nn.swish(gate))
+        return x * nn.sigmoid(gate)
+
+
+def per_example_uniform(module: nn.Module, example_ids: jax.Array, shape: tuple) -> jax.Array:
+    """Uniform [0, 1) numbers of shape [N, *shape], keyed by example and not by place in the batch.
+
+    Noise therefore does not depend on how a batch is laid out over devices.
+    `example_ids`: [N] integers, unique in the batch.
+    """
+    key = module.make_rng("noise")
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(example_ids)
+    return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
+
+
+class StochasticDepth(nn.Module):
+    """Drops the residual branch of single examples; survivors are scaled by 1 / survival."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, train: bool, example_ids):
+        if not train or self.rate == 0.0:
+            return x
+        draw = per_example_uniform(self, example_ids, (1, 1, 1))
+        keep = (draw >= self.rate).astype(x.dtype)
+        return x * keep * jnp.asarray(1.0 / (1.0 - self.rate), x.dtype)
+
+
+class Dropout(nn.Module):
+    """Dropout of the pooled features [N, C]."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, train: bool, example_ids):
+        if not train or self.rate == 0.0:
+            return x
+        draw = per_example_uniform(self, example_ids, x.shape[1:])
+        return jnp.where(draw >= self.rate, x / jnp.asarray(1.0 - self.rate, x.dtype), 0)
+
+
