@@ -6,7 +6,6 @@ is noised. A host takes its rows of every batch, and a restart begins at the ste
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ from etils import epath
 from ns_jax.data.preprocess import eval_image, train_image
 from ns_jax.data.sources import Source
 from ns_jax.errors import UserError
+from ns_jax.files import read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     key = hashlib.sha256(b"\0".join(ids.tolist()) + source.name.encode()).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
-        broken = np.array(json.loads(cache.read_text())["indices"], np.int64)
+        broken = np.array(read_json(cache)["indices"], np.int64)
     else:
 
         def decode(index):
@@ -127,10 +127,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
         dataset = tf.data.Dataset.range(source.count).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         good = np.fromiter(dataset.ignore_errors().as_numpy_iterator(), np.int64)
         broken = np.setdiff1d(everything, good)
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_name(cache.name + ".tmp")
-        temporary.write_text(json.dumps({"source": source.name, "indices": broken.tolist()}))
-        temporary.rename(cache)
+        write_json(cache, {"source": source.name, "indices": broken.tolist()})
     names = [ids[i].decode(errors="replace") for i in broken]
     if len(broken) > max_broken_fraction * source.count:
         raise UserError(

@@ -1,0 +1,110 @@
+"""What a config means: its iterations, whether it makes sense, and whose workdir this is."""
+
+import hashlib
+import json
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from ns_jax.errors import UserError
+from ns_jax.files import read_json, write_json
+from ns_jax.models.variants import get_variant
+
+STAGES = ("label", "select", "train", "evaluate")
+# Fields that change how a run goes, but not what comes out of it.
+RUNNING_FIELDS = ("stages", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints",
+                  "compilation_cache_dir", "data.dir")  # fmt: skip
+
+
+def flatten(config: ConfigDict) -> dict:
+    """{'data.labeled': value, ...}, without RUNNING_FIELDS; values as JSON knows them."""
+    flat = {}
+
+    def walk(node, prefix):
+        for key, value in node.items():
+            if isinstance(value, ConfigDict):
+                walk(value, f"{prefix}{key}.")
+            elif prefix + key not in RUNNING_FIELDS:
+                flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+
+    walk(config, "")
+    return flat
+
+
+def fingerprint(config: ConfigDict) -> str:
+    """SHA-256 of everything in the config that decides the result."""
+    return hashlib.sha256(json.dumps(flatten(config), sort_keys=True).encode()).hexdigest()
+
+
+def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
+    """(name, config) of each iteration in order; a config without a chain is one, named ''."""
+    if not config.chain:
+        return [("", config)]
+    found = []
+    for name in sorted(config.chain):
+        one = ConfigDict(config).copy_and_resolve_references()
+        one.chain = ConfigDict()
+        one.lock()
+        one.update(config.chain[name])
+        found.append((name, one))
+    return found
+
+
+def _require(condition, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
+    where = f"{name}: " if name else ""
+    get_variant(config.variant)
+    _require(config.data.labeled, f"{where}data.labeled is empty: name the labeled images")
+    _require(config.data.test, f"{where}data.test is empty: name the labeled images to evaluate on")
+    choices = {"dtype": ("float32", "bfloat16"), "crop": ("random_area", "pad4", "none"),
+               "pseudo_label": ("soft", "hard"), "loss_reduction": ("paper", "official")}  # fmt: skip
+    for field, allowed in choices.items():
+        _require(config[field] in allowed, f"{where}{field}={config[field]!r} must be one of {', '.join(allowed)}")
+    positive = ("labeled_batch_size", "train_epochs", "base_learning_rate", "decay_epochs", "temperature",
+                "eval_batch_size", "label_shard_size", "log_every_steps", "checkpoint_every_steps",
+                "keep_checkpoints")  # fmt: skip
+    for field in positive:
+        _require(config[field] > 0, f"{where}{field}={config[field]} must be above 0")
+    for field in ("ema_decay", "label_smoothing", "min_confidence"):
+        _require(0 <= config[field] < 1, f"{where}{field}={config[field]} must be in [0, 1)")
+    for field in ("dropout_rate", "stochastic_depth_rate"):
+        rate = config.noise[field]
+        _require(rate is None or 0 <= rate < 1, f"{where}noise.{field}={rate} must be in [0, 1)")
+    if config.data.unlabeled:
+        _require(config.unlabeled_ratio > 0, f"{where}unlabeled_ratio must be above 0 with data.unlabeled")
+        _require(config.teacher or not first,
+                 f"{where}data.unlabeled is set, but there is no teacher: set teacher to a model folder")  # fmt: skip
+    unknown = [stage for stage in config.stages if stage not in STAGES]
+    _require(not unknown, f"{where}unknown stage {unknown and unknown[0]!r}: there are {', '.join(STAGES)}")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises UserError for an impossible config, before anything heavy starts."""
+    for number, (name, one) in enumerate(iterations(config)):
+        _validate_one(name, one, first=number == 0)
+
+
+def claim_workdir(workdir: epath.Path, config: ConfigDict, write: bool) -> None:
+    """Writes the resolved config into the workdir, or checks that it is the one there.
+
+    Raises:
+      UserError: the workdir belongs to another config; names the fields that differ.
+    """
+    path = workdir / "config.json"
+    mine = json.loads(json.dumps(flatten(config)))
+    if path.exists():
+        theirs = read_json(path)
+        differ = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if differ:
+            shown = ", ".join(f"{key} is {theirs.get(key)!r} there and {mine.get(key)!r} here" for key in differ[:4])
+            more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
+            raise UserError(f"{workdir} belongs to another config ({shown}{more}): choose another --workdir, "
+                            "or delete this one")  # fmt: skip
+    elif write:
+        write_json(path, mine)
+
+

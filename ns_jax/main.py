@@ -1,0 +1,93 @@
+"""Runs an experiment: python -m ns_jax.main --config=configs/mnist5k.py --workdir=DIR."""
+
+import errno
+import os
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from ns_jax.errors import UserError
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "An experiment, as in configs/.", lock_config=True)
+flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
+flags.DEFINE_list("stages", None, "Run only these stages: label, select, train, evaluate.")
+flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing, with one line instead of a trace for a config that cannot be read."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+        fail(UserError(f"--config: {' '.join(str(error).split())}"))
+
+
+def fail(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, comes from a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def set_up(config, workdir) -> None:
+    """Compilation cache, TensorFlow kept off the accelerators, other hosts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+    import tensorflow as tf
+
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    cache = config.compilation_cache_dir or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    jax.config.update("jax_compilation_cache_dir", cache or str(workdir / "compilation_cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if FLAGS.distributed:
+        jax.distributed.initialize()
+
+
+def main(argv) -> None:
+    if len(argv) > 1:
+        fail(UserError(f"unexpected argument {argv[1]!r}"))
+    config = FLAGS.config
+    if FLAGS.stages:
+        config.stages = tuple(FLAGS.stages)
+        for one in config.chain.values():
+            with one.unlocked():
+                one.stages = tuple(FLAGS.stages)
+    try:
+        from ns_jax.config import validate
+
+        validate(config)
+        from etils import epath
+
+        workdir = epath.Path(os.path.abspath(FLAGS.workdir) if "://" not in FLAGS.workdir else FLAGS.workdir)
+        set_up(config, workdir)
+        from ns_jax.stages import iteration
+
+        iteration.run(config, workdir)
+    except UserError as error:
+        fail(error)
+    except Exception as error:
+        if disk_is_full(error):
+            fail(UserError(f"no space left on the disk of {FLAGS.workdir}: free some and start again; what is "
+                           "complete is kept, and the run continues there"))  # fmt: skip
+        raise
+
+
+def entry_point() -> None:
+    app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,78 @@
+"""The pictures in WORKDIR/report. Each function draws one and writes it as PNG."""
+
+import io
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from ns_jax.files import write_bytes  # noqa: E402
+from ns_jax.report.tables import wilson_interval  # noqa: E402
+
+
+def _save(figure, path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    write_bytes(path, buffer.getvalue())
+
+
+def plot_accuracy(results: list[dict], path) -> None:
+    """Test top-1 per iteration with its 95 % interval; `results` as in `results_table`."""
+    figure, axis = plt.subplots(figsize=(6, 3.6))
+    top1 = np.array([result["top1"] for result in results])
+    ends = np.array([wilson_interval(result["correct"], result["count"]) for result in results])
+    axis.errorbar(range(len(results)), 100 * top1, yerr=100 * np.abs(ends - top1[:, None]).T,
+                  fmt="o-", capsize=4, color="tab:blue")  # fmt: skip
+    names = ["teacher" if not result["unlabeled_ratio"] else result["iteration"].replace("iteration_", "student ")
+             for result in results]  # fmt: skip
+    axis.set_xticks(range(len(results)), names)
+    for x, value in enumerate(top1):
+        axis.annotate(f"{100 * value:.1f}", (x, 100 * value), textcoords="offset points", xytext=(8, 4))
+    axis.set_ylabel("test top-1, %")
+    axis.set_title(f"Accuracy per iteration ({results[0]['count']:,} test images, 95 % intervals)")
+    axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) -> None:
+    """Histogram of the teachers' confidence, one line an iteration, with the filter's threshold."""
+    figure, axis = plt.subplots(figsize=(6, 3.6))
+    for name, values in confidences.items():
+        axis.hist(values, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
+    axis.axvline(threshold, color="black", linestyle="--", label=f"kept above {threshold:g}")
+    axis.set_xlabel("teacher's confidence")
+    axis.set_ylabel("unlabeled images")
+    axis.set_yscale("log")
+    axis.legend()
+    _save(figure, path)
+
+
+def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], path) -> None:
+    """Images per class: pseudo-labeled, and trained on after filter and balance (copies counted)."""
+    figure, axis = plt.subplots(figsize=(6, 3.6))
+    order = np.argsort(-before)
+    x = np.arange(len(before))
+    axis.bar(x - 0.2, before[order], 0.4, label="pseudo-labeled")
+    axis.bar(x + 0.2, after[order], 0.4, label="after filter and balance")
+    if len(x) <= 40:
+        axis.set_xticks(x, [class_names[i] for i in order], rotation=0 if len(x) <= 12 else 90)
+    axis.set_xlabel("class by pseudo-label")
+    axis.set_ylabel("images")
+    axis.legend(loc="lower right")
+    _save(figure, path)
+
+
+def plot_samples(images: list[np.ndarray], titles: list[str], path) -> None:
+    """A sheet of pseudo-labeled images, uint8 [H, W, 3] each."""
+    columns = 10
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns, 1.3 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=7)
+    _save(figure, path)

@@ -1,0 +1,64 @@
+"""What a person sees while a stage runs: a bar on a terminal, plain lines otherwise."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_LINE_EVERY_SECONDS = 10.0
+
+
+def say(line: str) -> None:
+    """One line of plain text to standard output."""
+    print(line, flush=True)
+
+
+class StageProgress:
+    """Progress of one stage. A context manager.
+
+    Args:
+      title: which iteration and stage.
+      total: steps of the whole stage.
+      done: steps that an earlier start of the run already did.
+      shown: False on hosts that stay silent.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, shown: bool = True):
+        self.title, self.total, self.done, self.shown = title, total, done, shown
+        self.started_at, self.started_with = time.monotonic(), done
+        self.last_line = self.started_at
+        self.bar = None
+
+    def __enter__(self):
+        if self.shown and sys.stdout.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+                TextColumn("left"), TimeRemainingColumn(), console=Console(file=sys.stdout))  # fmt: skip
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, text="")
+        return self
+
+    def __exit__(self, *exc):
+        if self.bar:
+            self.bar.stop()
+
+    @property
+    def steps_per_second(self) -> float:
+        return (self.done - self.started_with) / max(time.monotonic() - self.started_at, 1e-9)
+
+    def update(self, done: int, text: str = "") -> None:
+        """Shows that `done` steps are done; `text` holds the metrics (kept where empty)."""
+        self.done = done
+        if not self.shown:
+            return
+        if self.bar:
+            fields = {"text": f"{self.steps_per_second:.1f} steps/s {text}"} if text or done == self.total else {}
+            self.bar.update(self.task, completed=done, **fields)
+            return
+        now = time.monotonic()
+        if done == self.total or (text and now - self.last_line >= PLAIN_LINE_EVERY_SECONDS):
+            self.last_line = now
+            left = (self.total - done) / max(self.steps_per_second, 1e-9)
+            say(f"{self.title}: {done}/{self.total}, {self.steps_per_second:.1f} steps/s, {text}"
+                f"{', ' if text else ''}{left:.0f} s left")  # fmt: skip

@@ -1,0 +1,52 @@
+"""A trained model over any number of images, every one of them exactly once."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from ns_jax.data.pipeline import eval_batches
+from ns_jax.interop.artifact import Artifact, check_variables
+from ns_jax.models.variants import get_variant
+from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
+from ns_jax.stages.common import Iteration, build_model
+from ns_jax.training.state import model_variables
+from ns_jax.training.step import make_predict
+
+
+class Predictor:
+    """Probabilities of an artifact's model on the mesh. All hosts call it together."""
+
+    def __init__(self, iteration: Iteration, artifact: Artifact):
+        config, mesh = iteration.config, iteration.mesh
+        check_divides("eval_batch_size", config.eval_batch_size, mesh)
+        model = build_model(get_variant(artifact.card["variant"]), len(artifact.card["class_names"]), config)
+        view = iteration.test_view(artifact.card)
+        create = functools.partial(model_variables, model, 0, view.size)
+        check_variables(artifact, jax.eval_shape(create))
+        self.mesh, self.view = mesh, view
+        self.rows = config.eval_batch_size // jax.process_count()  # of this host
+        self.variables = jax.device_put(artifact.variables, replicated(mesh))
+        self.predict = make_predict(model, mesh)
+
+    def num_batches(self, count: int) -> int:
+        """Batches that this host needs for `count` images."""
+        return -(-count // self.rows)
+
+    def __call__(self, source, indices: np.ndarray, num_batches: int) -> Iterator[tuple]:
+        """Runs this host's `indices`; hosts with less to do feed empty batches.
+
+        Yields:
+          (probs float32 [n, classes], labels int32 [n], indices int64 [n]) of each of the
+          `num_batches` batches, padding removed.
+        """
+        size = self.view.size
+        batches = eval_batches(source, indices, self.view, self.rows)
+        empty = {"image": np.zeros((self.rows, size, size, 3), np.float32),
+                 "label": np.zeros(self.rows, np.int32), "index": np.full(self.rows, -1)}  # fmt: skip
+        for _ in range(num_batches):
+            batch = next(batches, empty)
+            probs = to_host(self.predict(self.variables, to_global(self.mesh, batch["image"])))
+            real = batch["index"] >= 0
+            yield probs[real], batch["label"][real], batch["index"][real]

@@ -1,0 +1,127 @@
+"""Stage 'train': a teacher on labeled images, or a noised student on both."""
+
+import time
+
+import jax
+import numpy as np
+from absl import logging
+
+from ns_jax.checkpoint import Checkpoints
+from ns_jax.data.pipeline import train_batches
+from ns_jax.errors import UserError
+from ns_jax.interop.artifact import has_artifact, load_artifact, save_artifact
+from ns_jax.parallel.hosts import barrier, is_lead
+from ns_jax.parallel.mesh import check_divides, host_rows, to_global
+from ns_jax.pseudo_labels.store import join
+from ns_jax.report.progress import StageProgress
+from ns_jax.report.writer import create_writer
+from ns_jax.stages.common import Iteration, build_model, check_classes
+from ns_jax.stages.label import label_store
+from ns_jax.stages.select import selection_of
+from ns_jax.training.optimizer import make_optimizer
+from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
+from ns_jax.training.state import TrainState, create_state
+from ns_jax.training.step import make_train_step
+
+
+def _batches(iteration: Iteration, labeled, examples, table, start_step: int, num_steps: int):
+    """This host's training batches as NumPy trees, see `make_train_step`."""
+    config, size = iteration.config, iteration.config.labeled_batch_size
+    common = {"config": config, "view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
+    first = train_batches(labeled, examples, stream="labeled", batch_size=size, rows=host_rows(size), **common)
+    if table is None:
+        yield from ({"image": one["image"], "label": one["label"]} for one in first)
+        return
+    size *= config.unlabeled_ratio
+    second = train_batches(iteration.open("unlabeled"), table.source_index, stream="unlabeled", batch_size=size,
+                           rows=host_rows(size), **common)  # fmt: skip
+    for one, two in zip(first, second, strict=True):
+        yield {"image": one["image"], "label": one["label"], "unlabeled_image": two["image"],
+               "probs": table.probs(two["example"])}  # fmt: skip
+
+
+def _bn_groups(config, mesh) -> int:
+    group = config.bn_group_size or mesh.size
+    if mesh.size % group:
+        raise UserError(f"bn_group_size={group} does not divide the {mesh.size} devices")
+    return mesh.size // group
+
+
+def run(iteration: Iteration) -> None:
+    """Trains from the newest checkpoint, or from the start, to the end of the schedule."""
+    config, mesh = iteration.config, iteration.mesh
+    if has_artifact(iteration.model_dir):
+        iteration.say("train", "done before")
+        return
+    check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
+    labeled = iteration.open_labeled("labeled")
+    examples = iteration.readable(labeled)
+    table, teacher = None, None
+    if iteration.teacher is not None:
+        selection = selection_of(iteration)
+        if not selection.is_complete():
+            raise UserError(f"{selection.folder} is not complete: run the select stage first")
+        check_classes("the teacher", label_store(iteration).manifest()["class_names"], labeled)
+        table = join(label_store(iteration), selection, iteration.open("unlabeled").ids)
+        teacher = selection.manifest()["teacher"]
+
+    schedule = learning_rate_schedule(config, len(examples))
+    num_steps = num_train_steps(config, len(examples))
+    optimizer = make_optimizer(config, schedule)
+    model = build_model(iteration.variant, labeled.num_classes, config, _bn_groups(config, mesh))
+    train_step = make_train_step(config, model, optimizer, schedule, mesh)
+    state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
+    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints)
+    state = checkpoints.restore_newest(state) or state
+    start_step = int(state.step)
+    if start_step:
+        iteration.say("train", f"resuming at step {start_step}")
+    state = _loop(iteration, state, train_step, checkpoints, num_steps,
+                  _batches(iteration, labeled, examples, table, start_step, num_steps))  # fmt: skip
+    checkpoints.close()
+    _hand_over(iteration, state, labeled, teacher)
+
+
+def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int, batches) -> TrainState:
+    config, start_step = iteration.config, int(state.step)
+    writer = create_writer(iteration.workdir / "logs")
+    logged_at, waited, window = time.monotonic(), 0.0, []
+    with StageProgress(iteration.title("train"), num_steps, start_step, is_lead()) as progress:
+        for step in range(start_step + 1, num_steps + 1):
+            asked_at = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked_at
+            state, metrics = train_step(state, to_global(iteration.mesh, batch))
+            window.append(metrics)
+            progress.update(step)
+            if step % config.log_every_steps == 0 or step == num_steps:
+                means = {key: float(np.mean([m[key] for m in jax.device_get(window)])) for key in metrics}
+                if not np.isfinite(means["loss"]):
+                    raise UserError(f"the loss is {means['loss']} between steps {step - len(window)} and {step}: lower "
+                                    "base_learning_rate or lengthen warmup_epochs; delete the checkpoints to start "
+                                    "anew")  # fmt: skip
+                now = time.monotonic()
+                means["steps_per_second"] = len(window) / (now - logged_at)
+                means["input_wait_fraction"] = waited / (now - logged_at)
+                writer.write_scalars(step, means)
+                progress.update(step, f"loss {means['loss']:.3f}, accuracy {100 * means['accuracy']:.1f} %")
+                logged_at, waited, window = now, 0.0, []
+            if step % config.checkpoint_every_steps == 0 and step < num_steps:
+                checkpoints.save(state, step)
+    writer.close()
+    checkpoints.wait()
+    return state
+
+
+def _hand_over(iteration: Iteration, state: TrainState, labeled, teacher: str | None) -> None:
+    """Writes the EMA as the model of this iteration."""
+    config, row = iteration.config, iteration.variant
+    if is_lead():
+        variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
+        save_artifact(iteration.model_dir, variables, {
+            "variant": row.name, "class_names": list(labeled.class_names),
+            "resolution": config.test_resolution or row.test_resolution, "crop_padding": row.crop_padding,
+            "interpolation": row.interpolation, "mean": row.mean, "std": row.std, "steps": int(state.step),
+            "training": iteration.fingerprint, "teacher": teacher})  # fmt: skip
+    barrier("train: model written")
+    logging.info("model of %s: %s", iteration.title("train"), load_artifact(iteration.model_dir).fingerprint)

@@ -1,0 +1,23 @@
+"""TensorFlow's RMSProp, and which parameters decay."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def make_optimizer(config, schedule) -> optax.GradientTransformation:
+    """RMSProp with momentum as TensorFlow computes it: second moment from 1, epsilon in the root."""
+    return optax.rmsprop(
+        schedule, decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0,
+        eps_in_sqrt=True, momentum=config.rmsprop_momentum)  # fmt: skip
+
+
+def decays(path) -> bool:
+    """Whether the parameter at this tree path has weight decay: all but batch norm's."""
+    return not any(str(key.key).endswith("bn") for key in path)
+
+
+def l2_penalty(params) -> jax.Array:
+    """Half the sum of squares of the decaying parameters, float32 scalar."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(0.5 * jnp.sum(jnp.square(leaf)) for path, leaf in leaves if decays(path))

@@ -1,0 +1,52 @@
+"""Everything that a training step changes."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from ns_jax.parallel.mesh import replicated
+
+
+@flax.struct.dataclass
+class TrainState:
+    """step: int32 scalar, updates done. The rest are trees of float32 arrays in plain dicts.
+
+    `ema_params` and `ema_batch_stats` are what evaluation, the next iteration and export read.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any
+    ema_batch_stats: Any
+
+
+def model_variables(model, seed: int, resolution: int) -> dict:
+    """Fresh {params, batch_stats} of a linen model for images of `resolution` pixels."""
+    image = jnp.zeros((1, resolution, resolution, 3), jnp.float32)
+    return dict(model.init(jax.random.key(seed), image))
+
+
+def create_state(model, optimizer, seed: int, resolution: int, mesh) -> TrainState:
+    """A fresh state on the mesh; nothing large is made on a single device first."""
+
+    def create():
+        variables = model_variables(model, seed, resolution)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params),
+                          params, batch_stats)  # fmt: skip
+
+    return jax.jit(create, out_shardings=replicated(mesh))()
+
+
+def tree_checksums(tree) -> list:
+    """Per leaf, the wrapping uint32 sum of its bits: the same on any layout, changed by any flip."""
+
+    def checksum(leaf):
+        words = jax.lax.bitcast_convert_type(leaf, jnp.uint32) if leaf.dtype.itemsize == 4 else leaf
+        return jnp.sum(words.astype(jnp.uint32), dtype=jnp.uint32)
+
+    return [checksum(leaf) for leaf in jax.tree.leaves(tree)]

@@ -1,0 +1,91 @@
+"""The training step: pure, one screen."""
+
+import jax
+import jax.numpy as jnp
+
+from ns_jax.models.layers import normalize_images
+from ns_jax.parallel.mesh import batch_sharding, replicated
+from ns_jax.training.losses import combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.optimizer import l2_penalty
+from ns_jax.training.schedule import ema_decay
+from ns_jax.training.state import TrainState
+
+
+def interleave(labeled, unlabeled, devices: int):
+    """Concatenates two batches device by device, so that each device mixes its own rows only."""
+    split = [x.reshape(devices, -1, *x.shape[1:]) for x in (labeled, unlabeled)]
+    return jnp.concatenate(split, axis=1).reshape(-1, *labeled.shape[1:])
+
+
+def separate(mixed, num_labeled: int, devices: int):
+    """Undoes `interleave`."""
+    rows = mixed.reshape(devices, -1, *mixed.shape[1:])
+    parts = rows[:, : num_labeled // devices], rows[:, num_labeled // devices :]
+    return [part.reshape(-1, *mixed.shape[1:]) for part in parts]
+
+
+def make_train_step(config, model, optimizer, schedule, mesh):
+    """Jitted (state, batch) -> (state, metrics). `state` is donated.
+
+    batch: image uint8 [L, size, size, 3] and label int32 [L]; with pseudo-labels also
+    unlabeled_image uint8 [U, ...] and probs float32 [U, classes].
+    metrics: float32 scalars.
+    """
+    mean, std, devices = model.variant.mean, model.variant.std, mesh.size
+
+    def step(state: TrainState, batch):
+        num_labeled = len(batch["label"])
+        images, ids = batch["image"], jnp.arange(num_labeled)
+        if "probs" in batch:
+            unlabeled_ids = num_labeled + jnp.arange(len(batch["probs"]))
+            images = interleave(images, batch["unlabeled_image"], devices)
+            ids = interleave(ids, unlabeled_ids, devices)
+        images = normalize_images(images, mean, std, model.dtype)
+        noise = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+        def loss_fn(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats}, images, train=True,
+                example_ids=ids, mutable=["batch_stats"], rngs={"noise": noise})  # fmt: skip
+            unlabeled_logits = logits[:0]
+            if "probs" in batch:
+                logits, unlabeled_logits = separate(logits, num_labeled, devices)
+            targets = smoothed_labels(batch["label"], logits.shape[-1], config.label_smoothing)
+            labeled_loss = cross_entropy(logits, targets)
+            metrics = {"labeled_loss": labeled_loss.mean(),
+                       "accuracy": (logits.argmax(-1) == batch["label"]).mean()}  # fmt: skip
+            unlabeled_loss = labeled_loss[:0]
+            if "probs" in batch:
+                unlabeled_loss = cross_entropy(unlabeled_logits, pseudo_targets(batch["probs"], config))
+                agreement = unlabeled_logits.argmax(-1) == batch["probs"].argmax(-1)
+                metrics |= {"unlabeled_loss": unlabeled_loss.mean(), "teacher_agreement": agreement.mean()}
+            loss = combine(labeled_loss, unlabeled_loss, config.loss_reduction)
+            loss = loss + config.weight_decay * l2_penalty(params)
+            return loss, (updates["batch_stats"], metrics | {"loss": loss})
+
+        gradients, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(jnp.add, state.params, updates)
+        decay = ema_decay(config.ema_decay, state.step + 1)
+        average = lambda ema, new: ema - (1.0 - decay) * (ema - new)
+        metrics["learning_rate"] = schedule(state.step)
+        state = TrainState(
+            state.step + 1, params, batch_stats, opt_state,
+            jax.tree.map(average, state.ema_params, params),
+            jax.tree.map(average, state.ema_batch_stats, batch_stats))  # fmt: skip
+        return state, metrics
+
+    whole, split = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
+
+
+def make_predict(model, mesh):
+    """Jitted (variables, images float [N, size, size, 3] on 0..255) -> probabilities float32 [N, classes]."""
+    mean, std = model.variant.mean, model.variant.std
+
+    def predict(variables, images):
+        logits = model.apply(variables, normalize_images(images, mean, std, model.dtype), train=False)
+        return jax.nn.softmax(logits)
+
+    split = batch_sharding(mesh)
+    return jax.jit(predict, in_shardings=(replicated(mesh), split), out_shardings=split)
