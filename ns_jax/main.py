@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ns_jax.errors import UserError
@@ -44,6 +44,8 @@ def disk_is_full(error: BaseException | None) -> bool:
 def set_up(config, workdir) -> None:
     """Compilation cache, TensorFlow kept off the accelerators, other hosts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     import jax
     import tensorflow as tf
 

@@ -36,8 +36,7 @@ def stream_seed(seed: int, name: str) -> int:
 def shuffled_position(position, count: int, seed: int):
     """int64 stream position to int64 in [0, count): every value once an epoch, each epoch anew."""
     epoch = tf.cast(position // count, tf.int32)
-    # index_shuffle wants a [3] seed and the largest index.
-    key = tf.stack([tf.constant(seed, tf.int32), epoch, tf.constant(0, tf.int32)])
+    key = tf.stack([tf.constant(seed, tf.int32), epoch])
     return tf.random.experimental.index_shuffle(position % count, key, tf.constant(count - 1, tf.int64))
 
 

@@ -11,6 +11,7 @@ with `load` and an entry in OPENERS.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -129,7 +130,13 @@ def _open_tfds(name: str, data_dir: str) -> Source:
         builder = tfds.builder(dataset, data_dir=data_dir or None, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
         raise UserError(f"tfds:{name}: TensorFlow Datasets has no data set {dataset!r}") from None
-    builder.download_and_prepare()
+    if not sys.stdout.isatty():
+        tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # of the network, of the disk, of a package that a builder needs
+        raise UserError(f"tfds:{name}: the data set could not be prepared in {builder.data_dir}: "
+                        f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error  # fmt: skip
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except (KeyError, ValueError) as error:

@@ -22,10 +22,11 @@ class StageProgress:
       total: steps of the whole stage.
       done: steps that an earlier start of the run already did.
       shown: False on hosts that stay silent.
+      unit: what is counted.
     """
 
-    def __init__(self, title: str, total: int, done: int = 0, shown: bool = True):
-        self.title, self.total, self.done, self.shown = title, total, done, shown
+    def __init__(self, title: str, total: int, done: int = 0, shown: bool = True, unit: str = "steps"):
+        self.title, self.total, self.done, self.shown, self.unit = title, total, done, shown, unit
         self.started_at, self.started_with = time.monotonic(), done
         self.last_line = self.started_at
         self.bar = None
@@ -53,12 +54,12 @@ class StageProgress:
         if not self.shown:
             return
         if self.bar:
-            fields = {"text": f"{self.steps_per_second:.1f} steps/s {text}"} if text or done == self.total else {}
+            fields = {"text": f"{self.steps_per_second:.1f} {self.unit}/s {text}"} if text or done == self.total else {}
             self.bar.update(self.task, completed=done, **fields)
             return
         now = time.monotonic()
-        if done == self.total or (text and now - self.last_line >= PLAIN_LINE_EVERY_SECONDS):
+        if text and (done == self.total or now - self.last_line >= PLAIN_LINE_EVERY_SECONDS):
             self.last_line = now
             left = (self.total - done) / max(self.steps_per_second, 1e-9)
-            say(f"{self.title}: {done}/{self.total}, {self.steps_per_second:.1f} steps/s, {text}"
-                f"{', ' if text else ''}{left:.0f} s left")  # fmt: skip
+            say(f"{self.title}: {done}/{self.total}, {self.steps_per_second:.1f} {self.unit}/s, {text}, "
+                f"{left:.0f} s left")  # fmt: skip

@@ -49,7 +49,7 @@ def _evaluate(iteration: Iteration) -> dict:
             rank = (probs >= of_label[:, None]).sum(1)
             counts += [len(labels), (rank <= 1).sum(), (rank <= 5).sum()]
             nll -= np.log(np.maximum(of_label.astype(np.float64), 1e-30)).sum()
-            progress.update(done)
+            progress.update(done, f"{counts[0]} images")
     count, correct, correct5 = sum_over_hosts(counts).tolist()
     if count != len(readable):
         raise RuntimeError(f"{count} of {len(readable)} test images were evaluated")

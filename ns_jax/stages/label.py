@@ -41,7 +41,7 @@ def run(iteration: Iteration) -> None:
     hosts = jax.process_count()
     rounds = [missing[i : i + hosts] for i in range(0, len(missing), hosts)]
     labeled = sum(len(in_shard[shard]) for shard in range(len(ranges)) if shard not in missing)
-    with StageProgress(iteration.title("label"), len(readable), labeled, is_lead()) as progress:
+    with StageProgress(iteration.title("label"), len(readable), labeled, is_lead(), "images") as progress:
         for shards in rounds:  # one shard a host; all hosts run as many batches
             num_batches = max(predictor.num_batches(len(in_shard[shard])) for shard in shards)
             mine = shards[jax.process_index()] if jax.process_index() < len(shards) else None
@@ -54,7 +54,7 @@ def run(iteration: Iteration) -> None:
                     raise RuntimeError(f"shard {mine}: {len(seen)} of {len(indices)} images came back")
                 store.write_shard(mine, make_records(source.ids(indices), probs))
             labeled += sum(len(in_shard[shard]) for shard in shards)
-            progress.update(labeled, f"{labeled} images")
+            progress.update(labeled, "labeling")
     barrier("label: all shards are written")
     if is_lead():
         counts = [len(store.read_shard(shard)) for shard in range(len(ranges))]

@@ -1,0 +1,36 @@
+"""Noisy Student Training in JAX."""
+
+import setuptools
+
+setuptools.setup(
+    name="ns_jax",
+    version="0.1.0",
+    description="Noisy Student Training (Xie et al., CVPR 2020) in JAX, from a laptop's CPU to a TPU pod",
+    packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "clu",
+        "etils[epath]",
+        "flax",
+        "jax>=0.10",
+        "importlib_resources",  # tensorflow-datasets imports it and does not say so
+        "matplotlib",
+        "ml_collections",
+        "numpy",
+        "optax",
+        "orbax-checkpoint",
+        "rich",
+        "safetensors",
+        "tensorboard",  # clu's metric writers need it
+        # The CPU wheel is a third of the size, but exists for x86 Linux and Windows only.
+        "tensorflow-cpu; platform_machine == 'x86_64' and sys_platform == 'linux'",
+        "tensorflow; platform_machine != 'x86_64' or sys_platform != 'linux'",
+        "tensorflow-datasets",
+    ],
+    extras_require={
+        "demo": ["mlxtend"],
+        "tpu": ["jax[tpu]"],
+        "test": ["hypothesis", "mlxtend", "pytest", "pytest-timeout"],
+    },
+)

@@ -1,0 +1,32 @@
+"""Runs the command line as a user does, in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+from tests.conftest import REPO
+
+
+def environment(devices: int = 1) -> dict:
+    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+
+
+def arguments(workdir, *more: str, config: str = "configs/mnist5k.py:smoke") -> list[str]:
+    return [sys.executable, "-m", "ns_jax.main", f"--config={config}", f"--workdir={workdir}", *more]
+
+
+def run(workdir, *more: str, config: str = "configs/mnist5k.py:smoke", devices: int = 1,
+        env: dict | None = None) -> subprocess.CompletedProcess:  # fmt: skip
+    """The finished process, its output as text."""
+    return subprocess.run(arguments(workdir, *more, config=config), cwd=REPO, env=env or environment(devices),
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+
+
+def assert_one_line_error(process, *words: str) -> None:
+    """Exit code 2 and a single line of error that holds `words`."""
+    assert process.returncode == 2, process.stdout + process.stderr
+    errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, process.stderr
+    assert "Traceback" not in process.stderr
+    for word in words:
+        assert word in errors[0], errors[0]

@@ -1,0 +1,80 @@
+"""The CPU forms against the native convolutions, and which platform gets which."""
+
+import functools
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ns_jax.models.depthwise import _native as native_depthwise
+from ns_jax.models.depthwise import depthwise_conv
+from ns_jax.models.pointwise import _native as native_pointwise
+from ns_jax.models.pointwise import pointwise_conv
+
+
+def relative_error(found, expected):
+    # Measured against the tensor's size, not its single entries: gradients have entries near 0.
+    return float(np.abs(np.asarray(found, np.float64) - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(
+    batch=st.integers(1, 5), height=st.integers(1, 17), width=st.integers(1, 17), channels=st.integers(1, 20),
+    kernel=st.sampled_from((3, 5)), stride=st.sampled_from((1, 2)), seed=st.integers(0, 2**31 - 1))  # fmt: skip
+def test_depthwise_equals_native(batch, height, width, channels, kernel, stride, seed):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    x = jax.random.normal(keys[0], (batch, height, width, channels))
+    weights = jax.random.normal(keys[1], (kernel, kernel, 1, channels))
+    found, vjp = jax.vjp(functools.partial(depthwise_conv, stride=stride), x, weights)
+    expected, native_vjp = jax.vjp(functools.partial(native_depthwise, stride=stride), x, weights)
+    g = jax.random.normal(keys[2], expected.shape)
+    assert found.shape == expected.shape
+    for one, two in zip((found, *vjp(g)), (expected, *native_vjp(g)), strict=True):
+        assert one.dtype == two.dtype and relative_error(one, two) <= 1e-5
+
+
+@pytest.mark.parametrize("stride", (1, 2))
+def test_depthwise_bfloat16(stride):
+    x = jax.random.normal(jax.random.key(0), (3, 8, 7, 5), jnp.bfloat16)
+    weights = jax.random.normal(jax.random.key(1), (5, 5, 1, 5), jnp.bfloat16)
+    found, vjp = jax.vjp(functools.partial(depthwise_conv, stride=stride), x, weights)
+    wide = lambda a, b: native_depthwise(a, b, stride)
+    expected, native_vjp = jax.vjp(wide, x.astype(jnp.float32), weights.astype(jnp.float32))
+    g = jax.random.normal(jax.random.key(2), expected.shape, jnp.bfloat16)
+    for one, two in zip((found, *vjp(g)), (expected, *native_vjp(g.astype(jnp.float32))), strict=True):
+        assert one.dtype == jnp.bfloat16 and relative_error(one, two) <= 2**-8
+
+
+def test_pointwise_equals_native():
+    x = jax.random.normal(jax.random.key(0), (3, 5, 6, 7))
+    weights = jax.random.normal(jax.random.key(1), (1, 1, 7, 4))
+    found, vjp = jax.vjp(pointwise_conv, x, weights)
+    expected, native_vjp = jax.vjp(native_pointwise, x, weights)
+    for one, two in zip((found, *vjp(found)), (expected, *native_vjp(expected)), strict=True):
+        assert relative_error(one, two) <= 1e-5
+
+
+def lowered(platform):
+    def loss(x, depthwise, pointwise):
+        return jnp.sum(pointwise_conv(depthwise_conv(x, depthwise, 2), pointwise))
+
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 8, 8, 6), (3, 3, 1, 6), (1, 1, 6, 4))]
+    return jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1, 2))), platforms=[platform])(*shapes).mlir_module()
+
+
+@pytest.mark.parametrize("platform", ("tpu", "cuda"))
+def test_accelerators_keep_the_native_convolution(platform):
+    text = lowered(platform)
+    assert "feature_group_count = 6" in text
+    assert text.count("stablehlo.convolution") >= 6 - 1  # two forward, and their gradients
+    assert "stablehlo.while" not in text and "stablehlo.dot_general" not in text
+
+
+def test_cpu_has_no_convolution():
+    assert "stablehlo.convolution" not in lowered("cpu")
+
+

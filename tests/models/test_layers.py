@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.models.layers import BatchNorm, normalize_images
+from ns_jax.models.variants import get_variant
+
+
+@pytest.mark.parametrize("groups", (1, 2, 4))
+def test_batch_norm_groups(groups):
+    x = np.random.default_rng(0).normal(2.0, 3.0, (8, 3, 5, 4)).astype(np.float32)
+    layer = BatchNorm(groups=groups)
+    variables = layer.init(jax.random.key(0), x, train=True)
+    found, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    parts = x.reshape(groups, -1, *x.shape[1:]).astype(np.float64)
+    mean, var = parts.mean((1, 2, 3)), parts.var((1, 2, 3))
+    shape = (groups, 1, 1, 1, 4)
+    expected = (parts - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + 1e-3)
+    np.testing.assert_allclose(found, expected.reshape(x.shape), atol=2e-5)
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.01 * mean.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], 0.99 + 0.01 * var.mean(0), rtol=1e-5)
+
+
+def test_normalize_images():
+    images = np.full((1, 2, 2, 3), 128, np.uint8)
+    found = normalize_images(jnp.asarray(images), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), jnp.float32)
+    np.testing.assert_allclose(found[0, 0, 0], (128 / 255 - np.array([0.5, 0.4, 0.3])) / [0.2, 0.3, 0.4], rtol=1e-6)
+
+
+def noisy(ids, images, **rates):
+    model = EfficientNet(get_variant("efficientnet-small"), 10, **rates)
+    variables = model.init(jax.random.key(0), images)
+    # Statistics of the batch would mix examples; evaluation statistics keep them apart.
+    return model.apply(variables, images, train=True, example_ids=ids, mutable=["batch_stats"],
+                       rngs={"noise": jax.random.key(1)})[0]  # fmt: skip
+
+
+def test_noise_follows_the_example_and_not_its_place():
+    image = jax.random.normal(jax.random.key(2), (1, 28, 28, 3))
+    images = jnp.tile(image, (6, 1, 1, 1))
+    ids = jnp.arange(6)
+    order = jnp.array([3, 1, 5, 0, 2, 4])
+    straight = noisy(ids, images, dropout_rate=0.5, stochastic_depth_rate=0.0)
+    shuffled = noisy(ids[order], images, dropout_rate=0.5, stochastic_depth_rate=0.0)
+    np.testing.assert_allclose(shuffled, straight[order], atol=1e-6)
+    assert np.unique(np.asarray(straight).round(5), axis=0).shape[0] == 6  # each its own mask
+
+
+def test_stochastic_depth_keeps_the_expectation():
+    from ns_jax.models.layers import StochasticDepth
+
+    layer = StochasticDepth(0.25)
+    x = jnp.ones((4000, 1, 1, 2))
+    out = layer.apply({}, x, True, jnp.arange(4000), rngs={"noise": jax.random.key(0)})
+    values, counts = np.unique(np.asarray(out[:, 0, 0, 0]), return_counts=True)
+    np.testing.assert_allclose(values, [0, 4 / 3])
+    assert abs(counts[0] / 4000 - 0.25) < 0.03
+    np.testing.assert_array_equal(layer.apply({}, x, False, None), x)

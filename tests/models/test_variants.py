@@ -1,0 +1,52 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ns_jax.errors import UserError
+from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.models.variants import VARIANTS, get_variant
+
+# B0 to B7 and L2: the official counts (1000 classes). L0, L1: the paper's rounded figures are 140M and
+# 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.
+PARAMETERS = {
+    "efficientnet-b0": 5_288_548, "efficientnet-b1": 7_794_184, "efficientnet-b2": 9_109_994,
+    "efficientnet-b3": 12_233_232, "efficientnet-b4": 19_341_616, "efficientnet-b5": 30_389_784,
+    "efficientnet-b6": 43_040_704, "efficientnet-b7": 66_347_960, "efficientnet-l0": 140_764_664,
+    "efficientnet-l1": 272_630_564, "efficientnet-l2": 480_309_308, "efficientnet-b0-svhn": 5_288_548,
+    "efficientnet-small": 322_008,
+}  # fmt: skip
+
+
+def shapes(name, classes=1000, size=32):
+    model = EfficientNet(get_variant(name), classes)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameter_count(name):
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes(name)["params"]))
+    assert count == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_output_shapes(name):
+    row = get_variant(name)
+    model = EfficientNet(row, 10)
+    variables = shapes(name, 10)
+    image = jax.ShapeDtypeStruct((2, row.resolution, row.resolution, 3), jnp.float32)
+    logits = jax.eval_shape(model.apply, variables, image)
+    assert logits.shape == (2, 10) and logits.dtype == jnp.float32
+    features = jax.eval_shape(lambda v, x: model.apply(v, x, features_only=True), variables, image)
+    assert features.shape == (2, row.round_filters(row.head_filters))
+
+
+def test_l2_is_as_deep_and_wide_as_the_paper_says():
+    row = get_variant("efficientnet-l2")
+    assert [row.round_repeats(s.repeats) for s in row.stages] == [6, 11, 11, 16, 16, 22, 6]
+    assert [row.round_filters(s.filters) for s in row.stages] == [72, 104, 176, 344, 480, 824, 1376]
+
+
+def test_unknown_variant_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'efficientnet-b0'"):
+        get_variant("efficientnet_b0")

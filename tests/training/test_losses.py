@@ -1,0 +1,48 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from ns_jax.training.losses import combine, cross_entropy, pseudo_targets, smoothed_labels
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)
+PROBS = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
+
+
+def numpy_cross_entropy(logits, targets):
+    logits = logits.astype(np.float64)
+    log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return -(targets * log_probs).sum(1)
+
+
+def test_label_smoothing():
+    np.testing.assert_allclose(smoothed_labels(jnp.array([1]), 4, 0.1)[0], [0.025, 0.925, 0.025, 0.025], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", (1.0, 0.5, 2.0))
+def test_soft_targets(temperature):
+    config = common.get_config()
+    config.temperature = temperature
+    expected = PROBS.astype(np.float64) ** (1 / temperature)
+    expected /= expected.sum(1, keepdims=True)
+    targets = pseudo_targets(jnp.asarray(PROBS), config)
+    np.testing.assert_allclose(targets, expected, rtol=2e-5)
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(LOGITS), targets), numpy_cross_entropy(LOGITS, expected),
+                               rtol=1e-5)  # fmt: skip
+
+
+def test_hard_targets_are_smoothed():
+    config = common.get_config()
+    config.pseudo_label = "hard"
+    expected = np.full((6, 4), 0.025)
+    expected[np.arange(6), PROBS.argmax(1)] = 0.925
+    np.testing.assert_allclose(pseudo_targets(jnp.asarray(PROBS), config), expected, rtol=1e-6)
+
+
+def test_reductions():
+    labeled, unlabeled = jnp.array([1.0, 3.0]), jnp.array([2.0, 2.0, 5.0, 7.0])
+    assert float(combine(labeled, unlabeled, "paper")) == pytest.approx(20 / 6)
+    assert float(combine(labeled, unlabeled, "official")) == pytest.approx(2 + 2 * 4)
+    for reduction in ("paper", "official"):
+        assert float(combine(labeled, unlabeled[:0], reduction)) == pytest.approx(2)

@@ -1,0 +1,116 @@
+"""The whole step: one device and eight alike, the optimiser like TensorFlow's, EMA as defined."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import mnist5k
+from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.models.variants import get_variant
+from ns_jax.parallel.mesh import DATA
+from ns_jax.training.optimizer import decays, make_optimizer
+from ns_jax.training.schedule import ema_decay
+from ns_jax.training.state import create_state, tree_checksums
+from ns_jax.training.step import interleave, make_train_step, separate
+
+L, U = 8, 16
+
+
+def mesh_of(devices):
+    return jax.make_mesh((devices,), (DATA,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices])
+
+
+def batch(seed, unlabeled=True):
+    rng = np.random.default_rng(seed)
+    found = {"image": rng.integers(0, 256, (L, 28, 28, 3), np.uint8), "label": np.arange(L, dtype=np.int32)}
+    if unlabeled:
+        found |= {"unlabeled_image": rng.integers(0, 256, (U, 28, 28, 3), np.uint8),
+                  "probs": rng.dirichlet(np.ones(10), U).astype(np.float32)}  # fmt: skip
+    return found
+
+
+def train(devices, steps=3, **changes):
+    config = mnist5k.get_config()
+    config.labeled_batch_size = L
+    config.update(changes)
+    mesh = mesh_of(devices)
+    model = EfficientNet(get_variant("efficientnet-small"), 10)
+    schedule = lambda step: jnp.float32(0.01)
+    optimizer = make_optimizer(config, schedule)
+    state = create_state(model, optimizer, 0, 28, mesh)
+    step = make_train_step(config, model, optimizer, schedule, mesh)
+    losses = []
+    for number in range(steps):
+        state, metrics = step(state, batch(number))
+        losses.append(float(metrics["loss"]))
+    return losses, jax.device_get(state)
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    return train(1)
+
+
+@pytest.mark.parametrize("devices", (2, 8))
+def test_devices_do_not_change_the_result(on_one, devices):
+    losses, state = train(devices)
+    np.testing.assert_allclose(losses, on_one[0], rtol=2e-5)
+    for one, many in zip(jax.tree.leaves(on_one[1].ema_params), jax.tree.leaves(state.ema_params), strict=True):
+        np.testing.assert_allclose(many, one, atol=3e-5)
+
+
+def test_ema_follows_its_definition():
+    _, before = train(1, steps=1)
+    _, after = train(1, steps=2)
+    decay = float(ema_decay(0.99, 2))
+    for name in ("params", "batch_stats"):
+        rows = [jax.tree.leaves(getattr(state, field)) for state, field in
+                ((before, f"ema_{name}"), (after, name), (after, f"ema_{name}"))]  # fmt: skip
+        for old, new, found in zip(*rows, strict=True):
+            np.testing.assert_allclose(found, decay * old + (1 - decay) * new, rtol=1e-4, atol=1e-6)
+
+
+def test_noise_changes_with_the_step_and_not_with_the_run(on_one):
+    assert train(1)[0] == on_one[0]  # bit for bit
+
+
+def test_interleave_keeps_every_device_to_itself():
+    labeled, unlabeled = jnp.arange(8), 100 + jnp.arange(16)
+    mixed = interleave(labeled, unlabeled, 4)
+    assert mixed[:6].tolist() == [0, 1, 100, 101, 102, 103]
+    one, two = separate(mixed, 8, 4)
+    assert one.tolist() == labeled.tolist() and two.tolist() == unlabeled.tolist()
+
+
+def test_batch_norm_alone_does_not_decay():
+    model = EfficientNet(get_variant("efficientnet-small"), 10)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 3)))["params"]
+    kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params) if not decays(path)}
+    names = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    assert kept == {name for name in names if name.endswith(("['scale']", "_bn']['bias']"))} and kept
+
+
+def test_rmsprop_is_tensorflows():
+    rng = np.random.default_rng(0)
+    value = rng.normal(size=(7, 5)).astype(np.float32)
+    rates = [0.01, 0.02, 0.005] * 17
+    config = mnist5k.get_config()
+    optimizer = make_optimizer(config, lambda step: jnp.asarray(rates, jnp.float32)[step])
+    params, state = {"w": jnp.asarray(value)}, optimizer.init({"w": jnp.asarray(value)})
+    var, ms, mom = tf.Variable(value), tf.Variable(tf.ones_like(value)), tf.Variable(tf.zeros_like(value))
+    for rate in rates[:50]:
+        gradient = rng.normal(size=(7, 5)).astype(np.float32)
+        updates, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        tf.raw_ops.ResourceApplyRMSProp(var=var.handle, ms=ms.handle, mom=mom.handle, lr=rate, rho=0.9, momentum=0.9,
+                                        epsilon=1e-3, grad=gradient)  # fmt: skip
+    assert np.abs(params["w"] - var.numpy()).max() / np.abs(var.numpy()).max() < 1e-6
+
+
+def test_checksums_see_a_single_bit():
+    tree = {"a": jnp.arange(12.0).reshape(3, 4), "b": jnp.zeros((), jnp.int32)}
+    flipped = tree["a"].view(jnp.uint32).at[1, 2].add(jnp.uint32(1)).view(jnp.float32)
+    clean, damaged = tree_checksums(tree), tree_checksums(tree | {"a": flipped})
+    assert int(clean[0]) != int(damaged[0]) and int(clean[1]) == int(damaged[1])
