@@ -120,11 +120,12 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     else:
 
         def decode(index):
-            with tf.control_dependencies([source.load(index)[0]]):  # else decoding is pruned away
-                return tf.identity(index)
+            # A value that needs the pixels: TensorFlow prunes what nothing reads.
+            return index, tf.reduce_max(source.load(index)[0])
 
         dataset = tf.data.Dataset.range(source.count).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        good = np.fromiter(dataset.ignore_errors().as_numpy_iterator(), np.int64)
+        decoded = dataset.ignore_errors().as_numpy_iterator()
+        good = np.fromiter((index for index, _ in decoded), np.int64)
         broken = np.setdiff1d(everything, good)
         write_json(cache, {"source": source.name, "indices": broken.tolist()})
     names = [ids[i].decode(errors="replace") for i in broken]

@@ -1,0 +1,101 @@
+"""One clear line that says what to do, exit code 2, nothing lost or overwritten."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests import command
+from tests.data.test_sources import write_image
+
+SUPERVISED = "configs/mnist5k.py:control"
+
+
+def test_unknown_field_names_the_nearest(tmp_path):
+    process = command.run(tmp_path / "w", "--config.trian_epochs=3")
+    command.assert_one_line_error(process, "trian_epochs", "train_epochs")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("flag, word", [
+    ("--config.train_epochs=-1", "must be above 0"), ("--config.variant=efficientnet-bo", "efficientnet-b0"),
+    ("--config.pseudo_label=firm", "soft, hard"), ("--config.train_epochs=many", "train_epochs"),
+    ("--stages=lable", "label, select, train, evaluate")])  # fmt: skip
+def test_impossible_values(tmp_path, flag, word):
+    command.assert_one_line_error(command.run(tmp_path / "w", flag), word)
+    assert not (tmp_path / "w").exists()
+
+
+def test_missing_config_file(tmp_path):
+    command.assert_one_line_error(command.run(tmp_path, config="configs/nothing.py"), "configs/nothing.py")
+
+
+def test_workdir_of_another_config(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 5}))
+    process = command.run(tmp_path)
+    command.assert_one_line_error(process, "belongs to another config", "choose another --workdir")
+    assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 5}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        for i in range(4):
+            write_image(tmp_path / "images" / name / f"{i}.jpg", 100 * number + i)
+    return tmp_path / "images"
+
+
+def from_folder(labeled, test=None):
+    return (f"--config.data.labeled=folder:{labeled}", f"--config.data.test=folder:{test or labeled}",
+            "--config.train_epochs=1", "--config.labeled_batch_size=4", "--config.eval_batch_size=4")  # fmt: skip
+
+
+def test_labels_are_needed(tmp_path, folder):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    process = command.run(tmp_path / "w", *from_folder(empty), config=SUPERVISED)
+    command.assert_one_line_error(process, "no images in it")
+    process = command.run(tmp_path / "v", *from_folder(folder / "cat"), config=SUPERVISED)
+    command.assert_one_line_error(process, "one sub-folder per class")
+
+
+def test_own_folders_with_a_broken_image(tmp_path, folder):
+    broken = folder / "cat" / "1.jpg"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    flags = from_folder(folder)
+    process = command.run(tmp_path / "w", *flags, config=SUPERVISED)
+    command.assert_one_line_error(process, "cat/1.jpg", "max_broken_fraction=0.125")
+    process = command.run(tmp_path / "v", *flags, "--config.data.max_broken_fraction=0.125", config=SUPERVISED)
+    assert process.returncode == 0, process.stderr
+    assert "skipped the broken image cat/1.jpg" in process.stderr
+    evaluation = json.loads((tmp_path / "v" / "evaluation.json").read_text())
+    assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
+
+    # The model of two classes as the teacher of ten.
+    teacher = ("--config.data.unlabeled=mnist5k:unlabeled", f"--config.teacher={tmp_path / 'v' / 'model'}")
+    process = command.run(tmp_path / "u", *teacher, config=SUPERVISED)
+    command.assert_one_line_error(process, "has 2 classes", "has 10")
+
+
+def test_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        process = command.run(disk, config=SUPERVISED, env=command.environment())
+        command.assert_one_line_error(process, "no space left", "start again")
+        assert not list(disk.glob("model/model.json"))
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_missing_package(tmp_path):
+    hide = tmp_path / "hide" / "mlxtend"
+    hide.mkdir(parents=True)
+    (hide / "__init__.py").write_text("raise ImportError('no mlxtend here')")
+    env = command.environment() | {"PYTHONPATH": str(tmp_path / "hide") + os.pathsep + os.environ.get("PYTHONPATH", "")}
+    process = command.run(tmp_path / "w", env=env)
+    command.assert_one_line_error(process, "pip install 'ns_jax[demo]'")

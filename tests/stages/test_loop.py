@@ -1,0 +1,134 @@
+"""The whole loop through the command line, in processes of its own."""
+
+import hashlib
+import json
+import random
+import re
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests import command
+
+
+def results(workdir) -> dict:
+    """What must be the same bits, file by file."""
+    patterns = ("iteration_*/model/*", "iteration_*/labels/*", "iteration_*/selection/*", "iteration_*/evaluation.json")
+    files = sorted(path for pattern in patterns for path in workdir.glob(pattern))
+    return {str(path.relative_to(workdir)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    process = command.run(workdir)
+    assert process.returncode == 0, process.stderr
+    return workdir, process
+
+
+def test_it_ends_with_a_table_and_pictures(undisturbed):
+    workdir, process = undisturbed
+    rows = [line.split("|") for line in process.stdout.splitlines() if line.startswith("| iteration")]
+    assert [row[1].strip() for row in rows] == ["iteration", "iteration_0", "iteration_1"]
+    assert re.search(r"\d+ of 3900", rows[2][4]) and "4:1" in rows[2][3]
+    found = {path.name for path in (workdir / "report").iterdir()}
+    assert found == {"results.md", "accuracy.png", "confidence.png", "balance.png", "samples.png"}
+    assert all((workdir / "report" / name).stat().st_size > 100 for name in found)
+    assert list(workdir.glob("iteration_1/logs/events.out.tfevents.*"))
+    evaluation = json.loads((workdir / "iteration_1" / "evaluation.json").read_text())
+    assert evaluation["count"] == 1000 and evaluation["top1"] == evaluation["correct"] / 1000
+
+
+def test_plain_lines_without_a_terminal(undisturbed):
+    _, process = undisturbed
+    text = process.stdout + process.stderr
+    assert not set(text) & {chr(i) for i in range(32) if i not in (9, 10)}
+    assert re.search(r"iteration_1 train: 12/12, [\d.]+ steps/s, loss [\d.]+, accuracy [\d.]+ %, 0 s left", text)
+
+
+def test_a_second_start_does_nothing_anew(undisturbed):
+    workdir, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file() and "report" not in str(path)}
+    process = command.run(workdir)
+    assert process.returncode == 0
+    assert "train: done before" in process.stdout and "label: done before (3900 images)" in process.stdout
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+
+
+def wait_for(process, happened, seconds: float = 120) -> bool:
+    """Waits until `happened`, or the process ends, which gives False."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happened():
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    raise AssertionError("it neither happened nor ended")
+
+
+# What has just been written when the process dies, a random moment later (seconds at most).
+MOMENTS = [
+    ("iteration_0/checkpoints", 1.0), ("iteration_0/checkpoints/3", 0.1), ("iteration_0/checkpoints/9", 0.3),
+    ("iteration_0/model/model.json", 0.5), ("iteration_0/evaluation.json", 0.5), ("iteration_1/labels/claim.json", 0.5),
+    ("iteration_1/labels/shard-00001.npy", 0.2), ("iteration_1/labels/manifest.json", 0.02),
+    ("iteration_1/selection/copies-00000.npy", 0.005), ("iteration_1/checkpoints", 1.0),
+    ("iteration_1/checkpoints/6", 0.2), ("iteration_1/model/weights.safetensors", 0.01),
+]  # fmt: skip
+
+
+def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
+    workdir = tmp_path / "killed"
+    chance = random.Random(0)
+    kills = 0
+    for marker, seconds in MOMENTS:
+        with subprocess.Popen(command.arguments(workdir), cwd=command.REPO, env=command.environment(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+            path = workdir / marker
+            if wait_for(process, path.exists):
+                time.sleep(chance.uniform(0, seconds))
+                process.kill()
+                kills += process.wait() == -9
+    assert kills >= 10
+    process = command.run(workdir)
+    assert process.returncode == 0, process.stderr
+    assert results(workdir) == results(undisturbed[0])
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path):
+    workdir = tmp_path / "damaged"
+    with subprocess.Popen(command.arguments(workdir), cwd=command.REPO, env=command.environment(),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        assert wait_for(process, (workdir / "iteration_0/checkpoints/9").exists)
+        process.kill()
+    newest, before = sorted((int(p.name) for p in workdir.glob("iteration_0/checkpoints/*") if p.name.isdigit()),
+                            reverse=True)[:2]  # fmt: skip
+    largest = max((workdir / f"iteration_0/checkpoints/{newest}").rglob("*"), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    largest.write_bytes(data)
+    process = command.run(workdir)
+    assert process.returncode == 0, process.stderr
+    assert f"checkpoints/{newest} is damaged" in process.stderr and "trying the one before it" in process.stderr
+    assert f"resuming at step {before}" in process.stdout
+    assert results(workdir) == results(undisturbed[0])
+
+
+def test_one_and_eight_devices_agree(undisturbed, tmp_path):
+    """Six steps: the losses to float32 round-off, and the very same images selected."""
+    sizes = ("--config.labeled_batch_size=48", "--config.eval_batch_size=480", "--config.train_epochs=3")
+    for devices in (1, 8):
+        process = command.run(tmp_path / str(devices), *sizes, devices=devices)
+        assert process.returncode == 0, process.stderr
+    one, eight = tmp_path / "1", tmp_path / "8"
+    for path in sorted(one.glob("iteration_1/selection/*.npy")):
+        np.testing.assert_array_equal(np.load(path), np.load(eight / path.relative_to(one)))
+    for name in ("iteration_0", "iteration_1"):
+        weights = [safetensors.numpy.load_file(folder / name / "model/weights.safetensors") for folder in (one, eight)]
+        for key in weights[0]:
+            np.testing.assert_allclose(weights[1][key], weights[0][key], atol=2e-4, err_msg=key)
+        losses = [json.loads((folder / name / "evaluation.json").read_text())["cross_entropy"] for folder in (one, eight)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-4)
