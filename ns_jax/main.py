@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from ns_jax.errors import UserError
 
 FLAGS = flags.FLAGS
+LOADER_PREFIX = "Configuration is not available because of an earlier failure to load: "
 config_flags.DEFINE_config_file("config", None, "An experiment, as in configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
 flags.DEFINE_list("stages", None, "Run only these stages: label, select, train, evaluate.")
@@ -20,9 +21,13 @@ flags.mark_flags_as_required(["config", "workdir"])
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing, with one line instead of a trace for a config that cannot be read."""
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = FLAGS(argv)
+        FLAGS.config.keys()  # a file that could not be loaded says so only when it is used
+        return rest
+    except flags.Error as error:
+        fail(UserError(f"{str(error).splitlines()[0]} (--help lists the flags, configs/common.py the fields)"))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        fail(UserError(f"--config: {' '.join(str(error).split())}"))
+        fail(UserError(f"--config: {' '.join(str(error).split()).removeprefix(LOADER_PREFIX)}"))
 
 
 def fail(error: Exception) -> None:

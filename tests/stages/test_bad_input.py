@@ -85,7 +85,7 @@ def test_full_disk(tmp_path):
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        process = command.run(disk, config=SUPERVISED, env=command.environment())
+        process = command.run(disk)
         command.assert_one_line_error(process, "no space left", "start again")
         assert not list(disk.glob("model/model.json"))
     finally:
