@@ -27,15 +27,15 @@ class StageProgress:
 
     def __init__(self, title: str, total: int, done: int = 0, shown: bool = True, unit: str = "steps"):
         self.title, self.total, self.done, self.shown, self.unit = title, total, done, shown, unit
-        self.started_at, self.started_with = time.monotonic(), done
-        self.last_line = self.started_at
+        self.started_at, self.started_with = None, done
+        self.last_line = time.monotonic()
         self.bar = None
 
     def __enter__(self):
         if self.shown and sys.stdout.isatty():
             self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-                TextColumn("left"), TimeRemainingColumn(), console=Console(file=sys.stdout))  # fmt: skip
+                TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(compact=True), TextColumn("left"), console=Console(file=sys.stdout))  # fmt: skip
             self.bar.start()
             self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, text="")
         return self
@@ -45,21 +45,25 @@ class StageProgress:
             self.bar.stop()
 
     @property
-    def steps_per_second(self) -> float:
+    def speed(self) -> float:
+        """Steps a second since the first update; before that a stage compiles."""
         return (self.done - self.started_with) / max(time.monotonic() - self.started_at, 1e-9)
 
     def update(self, done: int, text: str = "") -> None:
-        """Shows that `done` steps are done; `text` holds the metrics (kept where empty)."""
+        """Shows that `done` steps are done; `text` holds the metrics (the last is kept where empty)."""
+        if self.started_at is None:
+            self.started_at, self.started_with = time.monotonic(), done
         self.done = done
         if not self.shown:
             return
+        if text and self.speed:
+            text = f"{self.speed:.1f} {self.unit}/s, {text}"
         if self.bar:
-            fields = {"text": f"{self.steps_per_second:.1f} {self.unit}/s {text}"} if text or done == self.total else {}
+            fields = {"text": text} if text else {}
             self.bar.update(self.task, completed=done, **fields)
             return
         now = time.monotonic()
         if text and (done == self.total or now - self.last_line >= PLAIN_LINE_EVERY_SECONDS):
             self.last_line = now
-            left = (self.total - done) / max(self.steps_per_second, 1e-9)
-            say(f"{self.title}: {done}/{self.total}, {self.steps_per_second:.1f} {self.unit}/s, {text}, "
-                f"{left:.0f} s left")  # fmt: skip
+            left = (self.total - done) / max(self.speed, 1e-9)
+            say(f"{self.title}: {done}/{self.total}, {text}, {left:.0f} s left")
