@@ -9,7 +9,7 @@ from absl import logging
 from etils import epath
 
 from ns_jax.errors import UserError
-from ns_jax.parallel.hosts import barrier, is_lead
+from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
 from ns_jax.training.state import TrainState, tree_checksums
 
 # Orbax logs every step of every save, and whole traces of errors that it raises here anyway.
@@ -17,27 +17,33 @@ std_logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pat
 
 
 class Checkpoints:
-    """The newest few checkpoints of a TrainState in a folder, with a checksum of every array."""
+    """The newest few checkpoints of a TrainState in a folder, with a checksum of every array.
 
-    def __init__(self, folder: epath.Path, keep: int):
-        self.folder = epath.Path(folder)
-        self.keep = keep
+    Args:
+      folder: of the checkpoints.
+      keep: how many stay.
+      of: what they belong to; those of another are refused.
+    """
+
+    def __init__(self, folder: epath.Path, keep: int, of: str = ""):
+        self.folder, self.keep, self.of = epath.Path(folder), keep, of
         self._checksums = jax.jit(tree_checksums)
         self._open()
 
     def _open(self):
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(self.keep), create=True)  # fmt: skip
+            preservation_policy=ocp.checkpoint_managers.LatestN(self.keep), create=True,
+            cleanup_tmp_directories=True)  # fmt: skip
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, step: int) -> None:
         """Begins to save; returns when the arrays are copied to host memory."""
-        checksums = [int(x) for x in jax.device_get(self._checksums(state))]
+        card = {"of": self.of, "shapes": _shapes(state), "checksums": self._checksum_list(state)}
         self._manager.save(step, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(checksums)))  # fmt: skip
+            state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card)))  # fmt: skip
 
-    def steps(self) -> list[int]:
-        return sorted(self._manager.all_steps())
+    def _checksum_list(self, state) -> list[int]:
+        return [int(x) for x in jax.device_get(self._checksums(state))]
 
     def restore_newest(self, like: TrainState) -> TrainState | None:
         """The newest intact checkpoint, or None where there is none yet.
@@ -48,31 +54,42 @@ class Checkpoints:
           like: a state whose shapes, dtypes and shardings the result has.
 
         Raises:
-          UserError: there are checkpoints, and all of them are damaged.
+          UserError: the checkpoints are of another model or teacher, or all of them are damaged.
         """
-        steps = self.steps()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        for step in reversed(steps):
-            problem = None
-            try:
-                found = self._manager.restore(step, args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore()))  # fmt: skip
-                checksums = [int(x) for x in jax.device_get(self._checksums(found.state))]
-                if checksums != found.checksums:
-                    wrong = int(np.argmax(np.array(checksums) != np.array(found.checksums)))
-                    path = jax.tree_util.tree_leaves_with_path(like)[wrong][0]
-                    problem = f"the checksum of {jax.tree_util.keystr(path)} does not match"
-            except Exception as error:  # orbax and tensorstore raise many kinds
-                problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-            if problem is None:
-                return found.state
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            state, problem = self._try(step, like)
+            # One verdict for all hosts: what follows needs every one of them.
+            if not sum_over_hosts(np.array([problem is not None])).any():
+                return state
             logging.warning("checkpoint %s is damaged (%s); trying the one before it",
-                            self.folder / str(step), problem)  # fmt: skip
+                            self.folder / str(step), problem or "on another host")  # fmt: skip
             self._set_aside(step)
-        if steps:
-            raise UserError(f"all checkpoints in {self.folder} are damaged (moved to damaged-*): delete "
-                            "the folder to train from the start")  # fmt: skip
+        if list(self.folder.parent.glob("damaged-*")):
+            raise UserError(f"all checkpoints in {self.folder} are damaged (moved to {self.folder.parent}/damaged-*): "
+                            "delete those to train from the start")  # fmt: skip
         return None
+
+    def _try(self, step: int, like: TrainState) -> tuple[TrainState | None, str | None]:
+        """(state, None), or (None, what is wrong with the checkpoint)."""
+        try:
+            card = self._manager.restore(step, args=ocp.args.Composite(card=ocp.args.JsonRestore())).card
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            return None, _first_line(error)
+        if card["of"] != self.of:
+            raise UserError(f"{self.folder} is of a student of another teacher: delete it to train again")
+        if card["shapes"] != _shapes(like):
+            raise UserError(f"{self.folder} holds another model than this config's (another number of classes?): "
+                            "delete it to train again")  # fmt: skip
+        try:
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
+        except Exception as error:
+            return None, _first_line(error)
+        for (path, _), found, saved in zip(jax.tree_util.tree_leaves_with_path(like), self._checksum_list(state),
+                                           card["checksums"], strict=True):  # fmt: skip
+            if found != saved:
+                return None, f"the checksum of {jax.tree_util.keystr(path)} does not match"
+        return state, None
 
     def _set_aside(self, step: int) -> None:
         self._manager.close()
@@ -91,3 +108,12 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _shapes(state: TrainState) -> list:
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return [[jax.tree_util.keystr(path), list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves]
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -24,7 +25,7 @@ def flatten(config: ConfigDict) -> dict:
         for key, value in node.items():
             if isinstance(value, ConfigDict):
                 walk(value, f"{prefix}{key}.")
-            elif prefix + key not in RUNNING_FIELDS:
+            elif re.sub(r"^chain\.[^.]*\.", "", prefix + key) not in RUNNING_FIELDS:
                 flat[prefix + key] = list(value) if isinstance(value, tuple) else value
 
     walk(config, "")
@@ -41,11 +42,16 @@ def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     if not config.chain:
         return [("", config)]
     found = []
-    for name in sorted(config.chain):
+    in_order = sorted(config.chain, key=lambda name: [int(part) if part.isdigit() else part
+                                                      for part in re.split(r"(\d+)", name)])  # fmt: skip
+    for name in in_order:
         one = ConfigDict(config).copy_and_resolve_references()
         one.chain = ConfigDict()
         one.lock()
-        one.update(config.chain[name])
+        try:
+            one.update(config.chain[name])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"chain.{name}: {' '.join(str(error).split())}") from None
         found.append((name, one))
     return found
 
@@ -66,9 +72,17 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
         _require(config[field] in allowed, f"{where}{field}={config[field]!r} must be one of {', '.join(allowed)}")
     positive = ("labeled_batch_size", "train_epochs", "base_learning_rate", "decay_epochs", "temperature",
                 "eval_batch_size", "label_shard_size", "log_every_steps", "checkpoint_every_steps",
-                "keep_checkpoints")  # fmt: skip
+                "keep_checkpoints", "decay_rate")  # fmt: skip
     for field in positive:
         _require(config[field] > 0, f"{where}{field}={config[field]} must be above 0")
+    for field in ("warmup_epochs", "images_per_class", "bn_group_size", "final_base_learning_rate", "weight_decay"):
+        _require(config[field] >= 0, f"{where}{field}={config[field]} must not be below 0")
+    _require(config.noise.randaugment_ops >= 0, f"{where}noise.randaugment_ops must not be below 0")
+    for field in ("resolution", "test_resolution"):
+        _require(config[field] is None or config[field] > 0, f"{where}{field}={config[field]} must be above 0")
+    if config.final_base_learning_rate:
+        _require(config.final_base_learning_rate < config.base_learning_rate and config.decay_rate < 1,
+                 f"{where}final_base_learning_rate must be below base_learning_rate, and decay_rate below 1")  # fmt: skip
     for field in ("ema_decay", "label_smoothing", "min_confidence"):
         _require(0 <= config[field] < 1, f"{where}{field}={config[field]} must be in [0, 1)")
     for field in ("dropout_rate", "stochastic_depth_rate"):
@@ -78,6 +92,8 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
         _require(config.unlabeled_ratio > 0, f"{where}unlabeled_ratio must be above 0 with data.unlabeled")
         _require(config.teacher or not first,
                  f"{where}data.unlabeled is set, but there is no teacher: set teacher to a model folder")  # fmt: skip
+    else:
+        _require(not config.teacher, f"{where}teacher is set, but data.unlabeled is empty: there is nothing to label")
     unknown = [stage for stage in config.stages if stage not in STAGES]
     _require(not unknown, f"{where}unknown stage {unknown and unknown[0]!r}: there are {', '.join(STAGES)}")
 
@@ -88,7 +104,7 @@ def validate(config: ConfigDict) -> None:
         _validate_one(name, one, first=number == 0)
 
 
-def claim_workdir(workdir: epath.Path, config: ConfigDict, write: bool) -> None:
+def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
     """Writes the resolved config into the workdir, or checks that it is the one there.
 
     Raises:
@@ -104,7 +120,7 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict, write: bool) -> None:
             more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
             raise UserError(f"{workdir} belongs to another config ({shown}{more}): choose another --workdir, "
                             "or delete this one")  # fmt: skip
-    elif write:
+    else:
         write_json(path, mine)
 
 

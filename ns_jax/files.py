@@ -1,16 +1,23 @@
 """Files that are complete or absent: written under a temporary name and renamed."""
 
 import json
+import os
 from typing import Any
 
 from etils import epath
+
+from ns_jax.errors import UserError
 
 
 def write_bytes(path: epath.Path, data: bytes) -> None:
     """Writes `data` to `path` in one step; a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if "://" not in str(path):  # else a power cut can leave the name without the data
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -20,4 +27,8 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 
 def read_json(path: epath.Path) -> Any:
-    return json.loads(path.read_text())
+    """The value in a JSON file. Raises UserError, with its path, for one that cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run again") from None

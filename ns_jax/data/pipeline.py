@@ -113,7 +113,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     if not source.may_be_broken:
         return everything
     ids = source.ids(everything)
-    key = hashlib.sha256(b"\0".join(ids.tolist()) + source.name.encode()).hexdigest()[:16]
+    key = hashlib.sha256(b"\0".join([*ids.tolist(), source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
         broken = np.array(read_json(cache)["indices"], np.int64)

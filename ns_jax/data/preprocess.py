@@ -50,9 +50,9 @@ def random_area_crop(image, size: int, crop_padding: int, seed):
 
 
 def pad4_crop(image, size: int, seed):
-    """Reflect-pads by 4 and crops `size` at random; other sizes are resized first."""
+    """Reflect-pads by 4 and crops `size` at random; of other sizes, the resized centre square."""
     if image.shape[:2] != (size, size):
-        image = _to_uint8(resize_bicubic(image, size))
+        image = _to_uint8(eval_image(image, size, 0))
     padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], mode="REFLECT")
     offset = tf.random.stateless_uniform([2], seed, 0, 9, tf.int32)
     return tf.slice(padded, [offset[0], offset[1], 0], [size, size, 3])
@@ -77,7 +77,7 @@ def train_image(image, config, size: int, crop_padding: int, seed):
     elif config.crop == "pad4":
         image = pad4_crop(image, size, seeds[0])
     elif image.shape[:2] != (size, size):
-        image = _to_uint8(resize_bicubic(image, size))
+        image = _to_uint8(eval_image(image, size, 0))
     image.set_shape([size, size, 3])
     if config.flip:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])

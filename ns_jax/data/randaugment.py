@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ns_jax.errors import UserError
+
 MAX_LEVEL = 10.0
 FILL = 128
 
@@ -201,6 +203,13 @@ OPS: dict[str, Callable] = {
     "TranslateX": translate_x, "TranslateY": translate_y, "Cutout": cutout,
     "SolarizeAdd": solarize_add,
 }  # fmt: skip
+
+
+def check_names(names) -> None:
+    """Raises UserError for a name that is not in OPS."""
+    for name in names:
+        if name not in OPS:
+            raise UserError(f"noise.randaugment_exclude: there is no operation {name!r}, only {', '.join(OPS)}")
 
 
 def randaugment(image, seed, num_ops: int, magnitude: float, exclude=()):

@@ -10,6 +10,8 @@ with `load` and an entry in OPENERS.
 """
 
 import dataclasses
+import functools
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -32,6 +34,7 @@ class Source:
       class_names: names in the order of the labels; empty where images have no labels.
       load: TensorFlow graph function, int64 index to (uint8 image [H, W, 3], int32 label or -1).
       ids: int64 indices [N] to byte strings [N], unique and stable.
+      stamp: changes when a file is replaced; empty where files are not read.
       may_be_broken: whether an image may fail to decode (files, as opposed to built data sets).
     """
 
@@ -40,6 +43,7 @@ class Source:
     class_names: tuple[str, ...]
     load: Callable
     ids: Callable[[np.ndarray], np.ndarray]
+    stamp: str = ""
     may_be_broken: bool = False
 
     @property
@@ -93,11 +97,16 @@ def _open_folder(path: str, data_dir: str) -> Source:
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise UserError(f"folder:{path}: there is no such folder")
-    classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
     files, labels = [], []
+    if classes and _image_files(path):
+        raise UserError(f"folder:{path}: it holds both images and sub-folders ({classes[0]!r}); it is either one "
+                        "sub-folder per class, or images without labels")  # fmt: skip
     if classes:
         for label, name in enumerate(classes):
             inside = _image_files(os.path.join(path, name))
+            if not inside:
+                raise UserError(f"folder:{path}: no images in it for class {name!r}")
             files += [os.path.join(name, file) for file in inside]
             labels += [label] * len(inside)
     else:
@@ -107,6 +116,8 @@ def _open_folder(path: str, data_dir: str) -> Source:
         raise UserError(f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}); put them "
                         "into one sub-folder per class, or straight into it if they have no labels")  # fmt: skip
     ids = np.array([os.fsencode(file) for file in files])
+    stats = [os.stat(os.path.join(path, file)) for file in files]
+    stamp = hashlib.sha256(repr([(stat.st_size, stat.st_mtime_ns) for stat in stats]).encode()).hexdigest()
     paths = tf.constant([os.fsencode(os.path.join(path, file)) for file in files])
     targets = tf.constant(labels, tf.int32)
 
@@ -116,7 +127,7 @@ def _open_folder(path: str, data_dir: str) -> Source:
         return image, targets[index]
 
     return Source(f"folder:{path}", len(files), tuple(classes), load, lambda indices: ids[indices],
-                  may_be_broken=True)  # fmt: skip
+                  stamp, may_be_broken=True)  # fmt: skip
 
 
 def _open_tfds(name: str, data_dir: str) -> Source:
@@ -163,6 +174,7 @@ def _open_tfds(name: str, data_dir: str) -> Source:
 OPENERS = {"mnist5k": _open_mnist5k, "folder": _open_folder, "tfds": _open_tfds}
 
 
+@functools.cache
 def open_source(name: str, data_dir: str = "") -> Source:
     """Opens the data set that `name` describes.
 

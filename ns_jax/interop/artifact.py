@@ -23,10 +23,12 @@ class Artifact:
       variables: {params, batch_stats}, trees of float32 NumPy arrays.
       card: model.json: variant, class_names, resolution, crop_padding, mean, std, fingerprint
         (SHA-256 of the weights), training (fingerprint of the config that made it).
+      folder: where it was read from.
     """
 
     variables: dict
     card: dict
+    folder: epath.Path
 
     @property
     def fingerprint(self) -> str:
@@ -57,7 +59,7 @@ def load_artifact(folder: epath.Path) -> Artifact:
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != card["fingerprint"]:
         raise UserError(f"{folder / WEIGHTS} is damaged: its fingerprint is not the one in {CARD}")
-    return Artifact(unflatten_dict(safetensors.numpy.load(data), sep="/"), card)
+    return Artifact(unflatten_dict(safetensors.numpy.load(data), sep="/"), card, folder)
 
 
 def check_variables(artifact: Artifact, expected: dict) -> None:

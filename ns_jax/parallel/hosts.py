@@ -1,8 +1,14 @@
 """What hosts must agree on."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from ns_jax.errors import UserError
+
+MESSAGE_BYTES = 2048  # of an error that the lead host shares
 
 
 def is_lead() -> bool:
@@ -23,3 +29,29 @@ def sum_over_hosts(values: np.ndarray) -> np.ndarray:
     # As bytes: without x64, jax would round 64-bit numbers.
     everywhere = multihost_utils.process_allgather(np.frombuffer(values.tobytes(), np.uint8))
     return sum(np.frombuffer(part.tobytes(), values.dtype).reshape(values.shape) for part in everywhere)
+
+
+def on_lead(work: Callable):
+    """Runs `work` on the lead host while the others wait; its UserError is raised on all of them.
+
+    Returns what `work` returns on the lead host, and None elsewhere.
+    """
+    result, message = None, b""
+    if is_lead():
+        try:
+            result = work()
+        except UserError as error:
+            message = str(error).encode()[:MESSAGE_BYTES]
+    if jax.process_count() > 1:
+        padded = np.zeros(MESSAGE_BYTES, np.uint8)
+        padded[: len(message)] = np.frombuffer(message, np.uint8)
+        message = bytes(multihost_utils.broadcast_one_to_all(padded).tobytes()).rstrip(b"\0")
+    if message:
+        raise UserError(message.decode(errors="replace"))
+    return result
+
+
+def lead_first(work: Callable):
+    """Runs `work` on the lead host, which may write files, and then on the others, which find them."""
+    result = on_lead(work)
+    return result if is_lead() else work()

@@ -54,8 +54,8 @@ def _load(path: epath.Path) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelStore:
-    """The pseudo-labels of one unlabeled source by one teacher, in a folder."""
+class Sidecar:
+    """A folder with one `.npy` of records a shard, and a manifest that says it is complete."""
 
     folder: epath.Path
 
@@ -65,44 +65,13 @@ class LabelStore:
     def has_shard(self, shard: int) -> bool:
         return self.shard_path(shard).exists()
 
-    def write_shard(self, shard: int, records: np.ndarray) -> None:
-        write_bytes(self.shard_path(shard), _dump(records))
-
     def read_shard(self, shard: int) -> np.ndarray:
         """Record array of the shard, memory-mapped where the file system allows it."""
         return _load(self.shard_path(shard))
 
-    def is_complete(self) -> bool:
-        return (self.folder / MANIFEST).exists()
-
-    def manifest(self) -> dict:
-        return read_json(self.folder / MANIFEST)
-
-    def write_manifest(self, manifest: dict) -> None:
-        write_json(self.folder / MANIFEST, manifest)
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """Which pseudo-labeled images a student trains on, and how often, in a folder.
-
-    One uint32 file of copies per record of each shard of the label store.
-    """
-
-    folder: epath.Path
-
-    def shard_path(self, shard: int) -> epath.Path:
-        return self.folder / f"copies-{shard:05d}.npy"
-
-    def write_shard(self, shard: int, ids: np.ndarray, copies: np.ndarray) -> None:
-        records = np.empty(len(ids), [("id", ids.dtype), ("copies", "<u4")])
-        records["id"], records["copies"] = ids, copies
+    def write_shard(self, shard: int, records: np.ndarray) -> None:
         write_bytes(self.shard_path(shard), _dump(records))
 
-    def read_shard(self, shard: int) -> np.ndarray:
-        """Record array {id, copies}."""
-        return _load(self.shard_path(shard))
-
     def is_complete(self) -> bool:
         return (self.folder / MANIFEST).exists()
 
@@ -111,6 +80,21 @@ class Selection:
 
     def write_manifest(self, manifest: dict) -> None:
         write_json(self.folder / MANIFEST, manifest)
+
+
+class LabelStore(Sidecar):
+    """The pseudo-labels of one unlabeled source by one teacher; records as in `make_records`."""
+
+
+class Selection(Sidecar):
+    """Which pseudo-labeled images a student trains on, and how often: records {id, copies}."""
+
+
+def make_copies(ids: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """Record array [N] {id, copies uint32}."""
+    records = np.empty(len(ids), [("id", ids.dtype), ("copies", "<u4")])
+    records["id"], records["copies"] = ids, copies
+    return records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 
 from ns_jax.data import pipeline, sources
 from ns_jax.data.pipeline import View
 from ns_jax.errors import UserError
+from ns_jax.files import read_json, write_json
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import Variant, get_variant
-from ns_jax.parallel.hosts import barrier, is_lead
+from ns_jax.parallel.hosts import is_lead, lead_first, on_lead
 from ns_jax.report.progress import say
 
 
@@ -62,14 +65,25 @@ class Iteration:
         return View(card["resolution"], card["crop_padding"])
 
     def open(self, field: str) -> sources.Source:
-        """The source of data.labeled, data.unlabeled or data.test. TFDS prepares on one host first."""
-        name, folder = self.config.data[field], self.config.data.dir
-        if not is_lead():
-            barrier(f"open {field}")
-        source = sources.open_source(name, folder)
-        if is_lead():
-            barrier(f"open {field}")
+        """The source of data.labeled, data.unlabeled or data.test, prepared on one host first.
+
+        Raises:
+          UserError: it does not hold what it held when this iteration began.
+        """
+        source = lead_first(lambda: sources.open_source(self.config.data[field], self.config.data.dir))
+        on_lead(lambda: self._check_unchanged(field, source))
         return source
+
+    def _check_unchanged(self, field: str, source: sources.Source) -> None:
+        ids = hashlib.sha256(b"\0".join(source.ids(np.arange(source.count)).tolist())).hexdigest()
+        now = {"source": source.name, "count": source.count, "class_names": list(source.class_names), "ids": ids}
+        path = self.workdir / "data" / f"{field}.json"
+        if not path.exists():
+            write_json(path, now)
+        elif (before := read_json(path)) != now:
+            raise UserError(f"{source.name} has changed since this run began ({before['count']} images in "
+                            f"{len(before['class_names'])} classes then, {now['count']} in {len(now['class_names'])} "
+                            "now, or other names): put it back, or choose another --workdir")  # fmt: skip
 
     def open_labeled(self, field: str) -> sources.Source:
         source = self.open(field)
@@ -80,12 +94,8 @@ class Iteration:
 
     def readable(self, source: sources.Source):
         """int64 indices of the images that decode."""
-        if not is_lead():
-            barrier(f"scan {source.name}")
-        found = pipeline.readable_examples(source, self.config.data.max_broken_fraction, self.root / "data")
-        if is_lead():
-            barrier(f"scan {source.name}")
-        return found
+        broken = self.config.data.max_broken_fraction
+        return lead_first(lambda: pipeline.readable_examples(source, broken, self.root / "data"))
 
 
 def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1) -> EfficientNet:

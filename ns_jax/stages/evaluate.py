@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 from ns_jax.interop.artifact import load_artifact
 from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
@@ -26,6 +27,8 @@ def run(iteration: Iteration) -> None:
             write_json(path, result)
         barrier("evaluate: written")
     result = read_json(path)
+    if result["model"] != load_artifact(iteration.model_dir).fingerprint:
+        raise UserError(f"{path} is of another model than {iteration.model_dir}: delete it to evaluate again")
     low, high = wilson_interval(result["correct"], result["count"])
     iteration.say("evaluate", f"test top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), "
                   f"top-5 {100 * result['top5']:.2f} %, {result['count']} images")  # fmt: skip
@@ -46,7 +49,7 @@ def _evaluate(iteration: Iteration) -> dict:
         for done, (probs, labels, _) in enumerate(predictor(source, mine, num_batches), 1):
             of_label = probs[np.arange(len(labels)), labels]
             # A label that ties with others ranks behind them: a constant model scores nothing.
-            rank = (probs >= of_label[:, None]).sum(1)
+            rank = (~(probs < of_label[:, None])).sum(1)
             counts += [len(labels), (rank <= 1).sum(), (rank <= 5).sum()]
             nll -= np.log(np.maximum(of_label.astype(np.float64), 1e-30)).sum()
             progress.update(done, f"{counts[0]} images")

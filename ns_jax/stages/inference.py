@@ -1,5 +1,6 @@
 """A trained model over any number of images, every one of them exactly once."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from ns_jax.data.pipeline import eval_batches
+from ns_jax.errors import UserError
 from ns_jax.interop.artifact import Artifact, check_variables
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
@@ -21,18 +23,21 @@ class Predictor:
     def __init__(self, iteration: Iteration, artifact: Artifact):
         config, mesh = iteration.config, iteration.mesh
         check_divides("eval_batch_size", config.eval_batch_size, mesh)
-        model = build_model(get_variant(artifact.card["variant"]), len(artifact.card["class_names"]), config)
+        card = artifact.card
+        # The card, not today's table, says how this model's images were normalised.
+        variant = dataclasses.replace(get_variant(card["variant"]), mean=tuple(card["mean"]), std=tuple(card["std"]))
+        model = build_model(variant, len(artifact.card["class_names"]), config)
         view = iteration.test_view(artifact.card)
         create = functools.partial(model_variables, model, 0, view.size)
         check_variables(artifact, jax.eval_shape(create))
-        self.mesh, self.view = mesh, view
+        self.mesh, self.view, self.name = mesh, view, artifact.folder
         self.rows = config.eval_batch_size // jax.process_count()  # of this host
         self.variables = jax.device_put(artifact.variables, replicated(mesh))
         self.predict = make_predict(model, mesh)
 
     def num_batches(self, count: int) -> int:
-        """Batches that this host needs for `count` images."""
-        return -(-count // self.rows)
+        """Batches that this host needs for `count` images, at least one."""
+        return max(1, -(-count // self.rows))
 
     def __call__(self, source, indices: np.ndarray, num_batches: int) -> Iterator[tuple]:
         """Runs this host's `indices`; hosts with less to do feed empty batches.
@@ -49,4 +54,6 @@ class Predictor:
             batch = next(batches, empty)
             probs = to_host(self.predict(self.variables, to_global(self.mesh, batch["image"])))
             real = batch["index"] >= 0
+            if not np.isfinite(probs[real]).all():
+                raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")
             yield probs[real], batch["label"][real], batch["index"][real]

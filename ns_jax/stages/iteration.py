@@ -1,16 +1,21 @@
 """The method: the iterations of a config, and the stages of each, in order."""
 
 import numpy as np
+from absl import logging
 from etils import epath
 
-from ns_jax.config import claim_workdir, fingerprint, iterations, validate
+from ns_jax.config import claim_workdir, fingerprint, iterations
+from ns_jax.data.randaugment import check_names
+from ns_jax.data.sources import open_source
+from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes
-from ns_jax.parallel.hosts import is_lead
-from ns_jax.parallel.mesh import make_mesh
+from ns_jax.interop.artifact import has_artifact, load_artifact
+from ns_jax.parallel.hosts import is_lead, on_lead
+from ns_jax.parallel.mesh import check_divides, make_mesh
 from ns_jax.report.progress import say
 from ns_jax.report.tables import results_table
 from ns_jax.stages import evaluate, label, select, train
-from ns_jax.stages.common import Iteration
+from ns_jax.stages.common import Iteration, check_classes
 
 RUN = {"label": label.run, "select": select.run, "train": train.run, "evaluate": evaluate.run}
 
@@ -19,14 +24,13 @@ def run(config, workdir: epath.Path) -> None:
     """Runs what is missing of every iteration, then writes the report.
 
     Args:
-      config: see configs/common.py.
+      config: a valid one, see configs/common.py.
       workdir: holds everything that the run makes; an interrupted run continues there.
 
     Raises:
       UserError: the config, the data or the workdir cannot be used as they are.
     """
-    validate(config)
-    claim_workdir(workdir, config, write=is_lead())
+    on_lead(lambda: claim_workdir(workdir, config))
     mesh, teacher, plan = make_mesh(), None, []
     for name, one in iterations(config):
         folder = workdir / name if name else workdir
@@ -36,12 +40,39 @@ def run(config, workdir: epath.Path) -> None:
         plan.append(Iteration(name, one, folder, workdir, taught_by, mesh, fingerprint(config)))
         teacher = plan[-1].model_dir
     for iteration in plan:
+        check(iteration)
+    for iteration in plan:
         for stage in iteration.config.stages:
             if iteration.teacher is None and stage in ("label", "select"):
                 continue
             RUN[stage](iteration)
     if is_lead():
         report(plan, workdir / "report")
+
+
+def check(iteration: Iteration) -> None:
+    """Finds what would stop a later stage before the first one starts.
+
+    Raises:
+      UserError: data are missing or do not fit the teacher, or a batch does not divide.
+    """
+    config, mesh, stages = iteration.config, iteration.mesh, iteration.config.stages
+    check_divides("eval_batch_size", config.eval_batch_size, mesh)
+    labeled = None
+    if "train" in stages:
+        check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
+        train.bn_groups(config, mesh)
+        check_names(config.noise.randaugment_exclude)
+        labeled = iteration.open_labeled("labeled")
+    if iteration.teacher is not None and {"label", "train"} & set(stages):
+        iteration.open("unlabeled")
+        if labeled and has_artifact(iteration.teacher):
+            names = load_artifact(iteration.teacher).card["class_names"]
+            check_classes(f"the teacher {iteration.teacher}", names, labeled)
+    if "evaluate" in stages:
+        test = iteration.open_labeled("test")
+        if labeled:
+            check_classes(labeled.name, list(labeled.class_names), test)
 
 
 def report(plan: list[Iteration], folder: epath.Path) -> None:
@@ -78,13 +109,18 @@ def _sample_sheet(iteration: Iteration, shards, class_names, path, count: int = 
     """Forty images over the range of confidence, least sure first."""
     from ns_jax.report import plots
 
-    source = iteration.open("unlabeled")
+    try:  # on the lead host alone, so without iteration.open
+        source = open_source(iteration.config.data.unlabeled, iteration.config.data.dir)
+    except UserError as error:
+        logging.warning("no sheet of samples: %s", error)
+        return
     index_of = {one: i for i, one in enumerate(source.ids(np.arange(source.count)).tolist())}
     records = np.concatenate([shard[["id", "label", "confidence"]] for shard in shards])
     order = np.argsort(records["confidence"], kind="stable")
     # Half of the sheet from the least sure tenth: that is where a person can judge the teacher.
     tenth = max(1, len(order) // 10)
-    picks = np.unique(np.concatenate([np.linspace(0, tenth - 1, count // 2), np.linspace(tenth, len(order) - 1, count // 2)]).astype(int))
+    ends = (0, tenth - 1), (tenth, len(order) - 1)
+    picks = np.unique(np.concatenate([np.linspace(*pair, count // 2) for pair in ends]).astype(int))
     picked = records[order[picks[picks < len(order)]]]
     images = [source.load(index_of[one])[0].numpy() for one in picked["id"].tolist()]
     titles = [f"{class_names[one['label']]} {one['confidence']:.2f}" for one in picked]

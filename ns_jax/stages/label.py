@@ -6,10 +6,10 @@ import numpy as np
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 from ns_jax.interop.artifact import load_artifact
-from ns_jax.parallel.hosts import barrier, is_lead
+from ns_jax.parallel.hosts import barrier, is_lead, on_lead
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
 from ns_jax.report.progress import StageProgress
-from ns_jax.stages.common import Iteration, check_classes
+from ns_jax.stages.common import Iteration
 from ns_jax.stages.inference import Predictor
 
 
@@ -28,12 +28,11 @@ def run(iteration: Iteration) -> None:
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
     source = iteration.open("unlabeled")
-    check_classes(f"the teacher {iteration.teacher}", teacher.card["class_names"], iteration.open_labeled("labeled"))
     readable = iteration.readable(source)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     in_shard = [readable[slice(*np.searchsorted(readable, bounds))] for bounds in ranges]
     claim = {"teacher": teacher.fingerprint, "ranges": [list(bounds) for bounds in ranges]}
-    _check_claim(store, claim)
+    on_lead(lambda: _check_claim(store, claim))
 
     missing = [shard for shard in range(len(ranges)) if not store.has_shard(shard)]
     barrier("label: all hosts have seen what is missing")
@@ -56,26 +55,27 @@ def run(iteration: Iteration) -> None:
             labeled += sum(len(in_shard[shard]) for shard in shards)
             progress.update(labeled, "labeling")
     barrier("label: all shards are written")
-    if is_lead():
-        counts = [len(store.read_shard(shard)) for shard in range(len(ranges))]
-        if counts != [len(indices) for indices in in_shard]:
-            wrong = next(i for i in range(len(counts)) if counts[i] != len(in_shard[i]))
-            raise UserError(f"{store.shard_path(wrong)} holds {counts[wrong]} pseudo-labels for {len(in_shard[wrong])} "
-                            "images; delete it and run the stage again")  # fmt: skip
-        store.write_manifest(claim | {
-            "source": source.name, "counts": counts, "count": sum(counts), "dtype": "float16",
-            "class_names": list(teacher.card["class_names"]), "skipped": source.count - len(readable)})  # fmt: skip
-    barrier("label: done")
+    on_lead(lambda: _complete(store, in_shard, claim | {
+        "source": source.name, "dtype": "float16", "class_names": list(teacher.card["class_names"]),
+        "skipped": source.count - len(readable)}))  # fmt: skip
     iteration.say("label", f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, "
                   f"{source.count - len(readable)} could not be read")  # fmt: skip
+
+
+def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
+    """Writes the manifest if every shard holds as many pseudo-labels as it has images."""
+    counts = [len(store.read_shard(shard)) for shard in range(len(in_shard))]
+    for shard, (count, indices) in enumerate(zip(counts, in_shard, strict=True)):
+        if count != len(indices):
+            raise UserError(f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete "
+                            "it and run the stage again")  # fmt: skip
+    store.write_manifest(manifest | {"counts": counts, "count": sum(counts)})
 
 
 def _check_claim(store: LabelStore, claim: dict) -> None:
     """Shards of an interrupted run count only if the same teacher wrote them."""
     path = store.folder / "claim.json"
-    if path.exists():
-        if read_json(path) != claim:
-            raise UserError(f"{store.folder} was begun with another teacher or other images: delete it")
-    elif is_lead():
+    if not path.exists():
         write_json(path, claim)
-    barrier("label: claimed")
+    elif read_json(path) != claim:
+        raise UserError(f"{store.folder} was begun with another teacher or other images: delete it to label again")

@@ -5,6 +5,7 @@ import time
 import jax
 import numpy as np
 from absl import logging
+from flax.traverse_util import flatten_dict
 
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.pipeline import train_batches
@@ -17,7 +18,7 @@ from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer
 from ns_jax.stages.common import Iteration, build_model, check_classes
 from ns_jax.stages.label import label_store
-from ns_jax.stages.select import selection_of
+from ns_jax.stages.select import require_current, selection_of
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
 from ns_jax.training.state import TrainState, create_state
@@ -40,7 +41,7 @@ def _batches(iteration: Iteration, labeled, examples, table, start_step: int, nu
                "probs": table.probs(two["example"])}  # fmt: skip
 
 
-def _bn_groups(config, mesh) -> int:
+def bn_groups(config, mesh) -> int:
     group = config.bn_group_size or mesh.size
     if mesh.size % group:
         raise UserError(f"bn_group_size={group} does not divide the {mesh.size} devices")
@@ -50,28 +51,30 @@ def _bn_groups(config, mesh) -> int:
 def run(iteration: Iteration) -> None:
     """Trains from the newest checkpoint, or from the start, to the end of the schedule."""
     config, mesh = iteration.config, iteration.mesh
+    teacher = None
+    if iteration.teacher is not None:
+        teacher = require_current(iteration).manifest()["teacher"]
     if has_artifact(iteration.model_dir):
+        if load_artifact(iteration.model_dir).card["teacher"] != teacher:
+            raise UserError(f"{iteration.model_dir} had another teacher: delete it and {iteration.workdir / 'checkpoints'}"
+                            " to train again")  # fmt: skip
         iteration.say("train", "done before")
         return
     check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
     labeled = iteration.open_labeled("labeled")
     examples = iteration.readable(labeled)
-    table, teacher = None, None
+    table = None
     if iteration.teacher is not None:
-        selection = selection_of(iteration)
-        if not selection.is_complete():
-            raise UserError(f"{selection.folder} is not complete: run the select stage first")
         check_classes("the teacher", label_store(iteration).manifest()["class_names"], labeled)
-        table = join(label_store(iteration), selection, iteration.open("unlabeled").ids)
-        teacher = selection.manifest()["teacher"]
+        table = join(label_store(iteration), selection_of(iteration), iteration.open("unlabeled").ids)
 
     schedule = learning_rate_schedule(config, len(examples))
     num_steps = num_train_steps(config, len(examples))
     optimizer = make_optimizer(config, schedule)
-    model = build_model(iteration.variant, labeled.num_classes, config, _bn_groups(config, mesh))
+    model = build_model(iteration.variant, labeled.num_classes, config, bn_groups(config, mesh))
     train_step = make_train_step(config, model, optimizer, schedule, mesh)
     state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
-    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints)
+    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "")
     state = checkpoints.restore_newest(state) or state
     start_step = int(state.step)
     if start_step:
@@ -118,6 +121,10 @@ def _hand_over(iteration: Iteration, state: TrainState, labeled, teacher: str | 
     config, row = iteration.config, iteration.variant
     if is_lead():
         variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
+        broken = [key for key, value in flatten_dict(variables, sep="/").items() if not np.isfinite(value).all()]
+        if broken:
+            raise UserError(f"{broken[0]} is not finite after the last step: lower base_learning_rate; delete "
+                            f"{iteration.workdir / 'checkpoints'} to start anew")  # fmt: skip
         save_artifact(iteration.model_dir, variables, {
             "variant": row.name, "class_names": list(labeled.class_names),
             "resolution": config.test_resolution or row.test_resolution, "crop_padding": row.crop_padding,

@@ -32,7 +32,6 @@ def test_normalize_images():
 def noisy(ids, images, **rates):
     model = EfficientNet(get_variant("efficientnet-small"), 10, **rates)
     variables = model.init(jax.random.key(0), images)
-    # Statistics of the batch would mix examples; evaluation statistics keep them apart.
     return model.apply(variables, images, train=True, example_ids=ids, mutable=["batch_stats"],
                        rngs={"noise": jax.random.key(1)})[0]  # fmt: skip
 

@@ -3,7 +3,7 @@ import pytest
 from etils import epath
 
 from ns_jax.errors import UserError
-from ns_jax.pseudo_labels.store import LabelStore, Selection, join, make_records, shard_ranges
+from ns_jax.pseudo_labels.store import LabelStore, Selection, join, make_copies, make_records, shard_ranges
 
 IDS = np.array([f"image-{i:02d}".encode() for i in range(10)])
 
@@ -18,7 +18,7 @@ def stored(tmp_path):
         rows = np.array([i for i in range(start, stop) if i != 5])
         store.write_shard(shard, make_records(IDS[rows], probs[rows]))
         # Written in another order: the join goes by id.
-        selection.write_shard(shard, IDS[rows][::-1], (rows % 3)[::-1].astype(np.uint32))
+        selection.write_shard(shard, make_copies(IDS[rows][::-1], (rows % 3)[::-1]))
     store.write_manifest({"ranges": [list(bounds) for bounds in ranges]})
     selection.write_manifest({})
     return store, selection, probs
@@ -55,7 +55,7 @@ def test_join_names_the_shard_and_the_first_stranger(stored):
 
 def test_join_refuses_a_selection_of_other_labels(stored):
     store, selection, _ = stored
-    selection.write_shard(2, IDS[:2], np.ones(2, np.uint32))
+    selection.write_shard(2, make_copies(IDS[:2], np.ones(2)))
     with pytest.raises(UserError, match=r"shard 2: .*image-00"):
         join(store, selection, lambda indices: IDS[indices])
 

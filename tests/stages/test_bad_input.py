@@ -87,7 +87,7 @@ def test_full_disk(tmp_path):
     try:
         process = command.run(disk)
         command.assert_one_line_error(process, "no space left", "start again")
-        assert not list(disk.glob("model/model.json"))
+        assert not list(disk.rglob("model.json"))
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 

@@ -75,7 +75,7 @@ MOMENTS = [
     ("iteration_0/checkpoints", 1.0), ("iteration_0/checkpoints/3", 0.1), ("iteration_0/checkpoints/9", 0.3),
     ("iteration_0/model/model.json", 0.5), ("iteration_0/evaluation.json", 0.5), ("iteration_1/labels/claim.json", 0.5),
     ("iteration_1/labels/shard-00001.npy", 0.2), ("iteration_1/labels/manifest.json", 0.02),
-    ("iteration_1/selection/copies-00000.npy", 0.005), ("iteration_1/checkpoints", 1.0),
+    ("iteration_1/selection/shard-00000.npy", 0.005), ("iteration_1/checkpoints", 1.0),
     ("iteration_1/checkpoints/6", 0.2), ("iteration_1/model/weights.safetensors", 0.01),
 ]  # fmt: skip
 
