@@ -13,6 +13,7 @@ from configs import common
 def get_config(form: str = "chain"):
     c = common.get_config()
     c.variant = "efficientnet-b0-svhn"
+    c.dtype = "float32"
     c.data.labeled = "tfds:svhn_cropped/train[:69257]"
     c.data.unlabeled = "tfds:svhn_cropped/extra"
     c.data.test = "tfds:svhn_cropped/test"
@@ -23,7 +24,7 @@ def get_config(form: str = "chain"):
     c.noise.randaugment_magnitude = 5.0
     c.labeled_batch_size = 128
     c.unlabeled_ratio = 5
-    c.train_epochs = 200.0
+    c.train_epochs = 109_474 * 128 / 69_257  # the official number of steps
     c.final_base_learning_rate = 2e-4
     c.weight_decay = 1e-4
     c.loss_reduction = "official"

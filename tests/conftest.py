@@ -22,4 +22,5 @@ sys.path.insert(0, str(REPO))
 def compilation_cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compilation_cache")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # of the processes that tests start
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder

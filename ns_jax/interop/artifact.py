@@ -36,8 +36,16 @@ class Artifact:
 
 
 def save_artifact(folder: epath.Path, variables: dict, card: dict) -> None:
-    """Writes the weights, then the card: a folder with a card is complete."""
+    """Writes the weights, then the card: a folder with a card is complete.
+
+    Raises:
+      UserError: a parameter is not finite; nothing is written.
+    """
     flat = {key: np.ascontiguousarray(value) for key, value in flatten_dict(variables, sep="/").items()}
+    broken = [key for key, value in flat.items() if not np.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{broken[0]} is not finite after the last step: lower base_learning_rate, and delete the "
+                        "checkpoints to start anew")  # fmt: skip
     data = safetensors.numpy.save(flat)
     write_bytes(folder / WEIGHTS, data)
     write_json(folder / CARD, card | {"fingerprint": hashlib.sha256(data).hexdigest()})

@@ -5,7 +5,6 @@ import time
 import jax
 import numpy as np
 from absl import logging
-from flax.traverse_util import flatten_dict
 
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.pipeline import train_batches
@@ -121,10 +120,6 @@ def _hand_over(iteration: Iteration, state: TrainState, labeled, teacher: str | 
     config, row = iteration.config, iteration.variant
     if is_lead():
         variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
-        broken = [key for key, value in flatten_dict(variables, sep="/").items() if not np.isfinite(value).all()]
-        if broken:
-            raise UserError(f"{broken[0]} is not finite after the last step: lower base_learning_rate; delete "
-                            f"{iteration.workdir / 'checkpoints'} to start anew")  # fmt: skip
         save_artifact(iteration.model_dir, variables, {
             "variant": row.name, "class_names": list(labeled.class_names),
             "resolution": config.test_resolution or row.test_resolution, "crop_padding": row.crop_padding,

