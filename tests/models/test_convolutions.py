@@ -21,7 +21,7 @@ def relative_error(found, expected):
     return float(np.abs(np.asarray(found, np.float64) - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
-@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 @hypothesis.given(
     batch=st.integers(1, 5), height=st.integers(1, 17), width=st.integers(1, 17), channels=st.integers(1, 20),
     kernel=st.sampled_from((3, 5)), stride=st.sampled_from((1, 2)), seed=st.integers(0, 2**31 - 1))  # fmt: skip

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -17,9 +19,10 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-def shapes(name, classes=1000, size=32):
-    model = EfficientNet(get_variant(name), classes)
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+@functools.cache
+def shapes(name):
+    model = EfficientNet(get_variant(name), 1000)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
@@ -32,13 +35,19 @@ def test_parameter_count(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_output_shapes(name):
     row = get_variant(name)
-    model = EfficientNet(row, 10)
-    variables = shapes(name, 10)
+    model = EfficientNet(row, 1000)
+    variables = shapes(name)
     image = jax.ShapeDtypeStruct((2, row.resolution, row.resolution, 3), jnp.float32)
     logits = jax.eval_shape(model.apply, variables, image)
-    assert logits.shape == (2, 10) and logits.dtype == jnp.float32
+    assert logits.shape == (2, 1000) and logits.dtype == jnp.float32
+
+
+def test_features():
+    row, variables = get_variant("efficientnet-b2"), shapes("efficientnet-b2")
+    model = EfficientNet(row, 1000)
+    image = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     features = jax.eval_shape(lambda v, x: model.apply(v, x, features_only=True), variables, image)
-    assert features.shape == (2, row.round_filters(row.head_filters))
+    assert features.shape == (2, 1408)
 
 
 def test_l2_is_as_deep_and_wide_as_the_paper_says():
