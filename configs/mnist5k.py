@@ -46,6 +46,7 @@ def get_config(form: str = "chain"):
 
     if form == "smoke":
         c.train_epochs, students = 6.0, 1
+        c.labeled_batch_size, c.eval_batch_size = 48, 480  # also on eight devices
         c.min_confidence = 0.0
         c.checkpoint_every_steps = 3
         c.log_every_steps = 4

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,9 +33,9 @@ def test_normalize_images():
 
 def noisy(ids, images, **rates):
     model = EfficientNet(get_variant("efficientnet-small"), 10, **rates)
-    variables = model.init(jax.random.key(0), images)
-    return model.apply(variables, images, train=True, example_ids=ids, mutable=["batch_stats"],
-                       rngs={"noise": jax.random.key(1)})[0]  # fmt: skip
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    apply = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
+    return apply(variables, images, example_ids=ids, rngs={"noise": jax.random.key(1)})[0]
 
 
 def test_noise_follows_the_example_and_not_its_place():

@@ -72,7 +72,7 @@ def wait_for(process, happened, seconds: float = 120) -> bool:
 
 # What has just been written when the process dies, a random moment later (seconds at most).
 MOMENTS = [
-    ("iteration_0/checkpoints", 1.0), ("iteration_0/checkpoints/3", 0.1), ("iteration_0/checkpoints/9", 0.3),
+    ("iteration_0/checkpoints", 1.0), ("iteration_0/checkpoints/9", 0.3),
     ("iteration_0/model/model.json", 0.5), ("iteration_0/evaluation.json", 0.5), ("iteration_1/labels/claim.json", 0.5),
     ("iteration_1/labels/shard-00001.npy", 0.2), ("iteration_1/labels/manifest.json", 0.02),
     ("iteration_1/selection/shard-00000.npy", 0.005), ("iteration_1/checkpoints", 1.0),
@@ -119,9 +119,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path
 
 def test_one_and_eight_devices_agree(undisturbed, tmp_path):
     """Six steps: the losses to float32 round-off, and the very same images selected."""
-    sizes = ("--config.labeled_batch_size=48", "--config.eval_batch_size=480", "--config.train_epochs=3")
+    fewer = "--config.train_epochs=3"
     for devices in (1, 8):
-        process = command.run(tmp_path / str(devices), *sizes, devices=devices)
+        process = command.run(tmp_path / str(devices), fewer, devices=devices)
         assert process.returncode == 0, process.stderr
     one, eight = tmp_path / "1", tmp_path / "8"
     for path in sorted(one.glob("iteration_1/selection/*.npy")):
