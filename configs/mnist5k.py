@@ -7,7 +7,7 @@ once: 10 labeled images per class, 3,900 unlabeled, 1,000 test. The paper has no
 `--config=configs/mnist5k.py:control` is the supervised control: the same model and noise, and as
 many training steps as the whole chain. `:smoke` is the chain with one student and 12 steps each.
 The hyper-parameters were chosen with seed 100 and accuracy on the unlabeled images, whose labels no
-run sees; never with the test images.
+run sees (docs/results.md tells the whole story).
 """
 
 from configs import common
