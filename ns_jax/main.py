@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -51,6 +52,8 @@ def set_up(config, workdir) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    # A write that fails leaves other writes of Orbax unstarted; Python would warn of each beside the error itself.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     import jax
     import tensorflow as tf
 
