@@ -9,6 +9,7 @@ from absl import logging
 from etils import epath
 
 from ns_jax.errors import UserError
+from ns_jax.files import require_space
 from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
 from ns_jax.training.state import TrainState, tree_checksums
 
@@ -37,7 +38,14 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, step: int) -> None:
-        """Begins to save; returns when the arrays are copied to host memory."""
+        """Begins to save; returns when the arrays are copied to host memory.
+
+        Raises:
+          OSError: the disk has no room for it. Found here, it costs one line; found by the many
+            writers in the background, each of them prints a trace.
+        """
+        self._manager.wait_until_finished()
+        require_space(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count())
         card = {"of": self.of, "shapes": _shapes(state), "checksums": self._checksum_list(state)}
         self._manager.save(step, args=ocp.args.Composite(
             state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card)))  # fmt: skip

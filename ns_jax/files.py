@@ -1,12 +1,20 @@
 """Files that are complete or absent: written under a temporary name and renamed."""
 
+import errno
 import json
 import os
+import shutil
 from typing import Any
 
 from etils import epath
 
 from ns_jax.errors import UserError
+
+
+def require_space(folder: epath.Path, num_bytes: int) -> None:
+    """Raises OSError (ENOSPC) unless the disk of an existing local `folder` has `num_bytes` left."""
+    if "://" not in str(folder) and shutil.disk_usage(folder).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def write_bytes(path: epath.Path, data: bytes) -> None:

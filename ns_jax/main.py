@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-import warnings
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -33,7 +32,9 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def fail(error: Exception) -> None:
     print(f"error: {error}", file=sys.stderr, flush=True)
-    sys.exit(2)
+    sys.stdout.flush()
+    # At once: threads that still write would add their own complaints to a full disk's.
+    os._exit(2)
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -52,8 +53,6 @@ def set_up(config, workdir) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
-    # A write that fails leaves other writes of Orbax unstarted; Python would warn of each beside the error itself.
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     import jax
     import tensorflow as tf
 
