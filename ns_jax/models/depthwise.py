@@ -7,10 +7,13 @@ the program is lowered: TPU and GPU keep the native convolution.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+BLOCK_ELEMENTS = 65_536  # of each running sum of the weight gradient, so that all taps' stay in cache
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -43,58 +46,76 @@ def _tap(padded, i, j, out_h, out_w, stride):
 
 
 def _pad_same(x, k, stride):
+    """The padded input as an array of its own: the producer of `x` is then computed once, not once a tap."""
     rows, cols = (same_padding(size, k, stride) for size in x.shape[1:3])
-    return jnp.pad(x, ((0, 0), rows, cols, (0, 0)))
+    return lax.optimization_barrier(jnp.pad(x, ((0, 0), rows, cols, (0, 0))))
 
 
-def _correlate(padded, kernel, out_h, out_w, stride):
-    """Sum over taps in float32, whatever the input dtype."""
-    k = kernel.shape[0]
-    taps = kernel.astype(jnp.float32)
-    total = None
-    for i in range(k):
-        for j in range(k):
-            pixels = _tap(padded, i, j, out_h, out_w, stride).astype(jnp.float32)
-            term = pixels * taps[i, j, 0].reshape(1, 1, 1, -1)
-            total = term if total is None else total + term
-    return total.astype(padded.dtype)
+def _weighted_sum(terms):
+    """Sum of pixels [N, H, W, C] times weight [C] over pairs, in float32."""
+    products = (pixels.astype(jnp.float32) * weight.astype(jnp.float32).reshape(1, 1, 1, -1) for pixels, weight in terms)
+    return functools.reduce(jnp.add, products)
 
 
 def _cpu(x, kernel, stride):
+    k = kernel.shape[0]
     out_h, out_w = (-(-size // stride) for size in x.shape[1:3])
-    return _correlate(_pad_same(x, kernel.shape[0], stride), kernel, out_h, out_w, stride)
+    padded = _pad_same(x, k, stride)
+    taps = itertools.product(range(k), range(k))
+    out = _weighted_sum((_tap(padded, i, j, out_h, out_w, stride), kernel[i, j, 0]) for i, j in taps)
+    # Without the barrier all taps would be computed again in every consumer of the output.
+    return lax.optimization_barrier(out.astype(x.dtype))
+
+
+def _phase_taps(size, k, stride):
+    """Per phase p % stride of the input pixels p, the (tap, offset) of outputs p // stride + offset that they meet."""
+    low = same_padding(size, k, stride)[0]
+    return [[(i, (phase + low - i) // stride) for i in range(k) if (phase + low - i) % stride == 0]
+            for phase in range(stride)]  # fmt: skip
 
 
 def _cpu_input_grad(g, kernel, x_shape, stride):
-    # The transpose of a correlation: spread g by the stride, correlate with the flipped kernel.
-    k = kernel.shape[0]
-    config = [(0, 0, 0)]
-    for size, out in zip(x_shape[1:3], g.shape[1:3], strict=True):
-        low = k - 1 - same_padding(size, k, stride)[0]
-        spread = (out - 1) * stride + 1
-        config.append((low, size + k - 1 - low - spread, stride - 1))
-    padded = lax.pad(g, jnp.zeros((), g.dtype), [*config, (0, 0, 0)])
-    return _correlate(padded, kernel[::-1, ::-1], x_shape[1], x_shape[2], 1)
+    # Input pixels of one phase meet the same taps, of consecutive outputs: each phase is a
+    # correlation without stride or holes.
+    k, (n, out_h, out_w, c) = kernel.shape[0], g.shape
+    taps_h, taps_w = (_phase_taps(size, k, stride) for size in x_shape[1:3])
+    lows, highs = zip(*((max(-o for taps in phases for _, o in taps), max(o for taps in phases for _, o in taps))
+                        for phases in (taps_h, taps_w)), strict=True)  # fmt: skip
+    lows, highs = [max(0, low) for low in lows], [max(0, high) for high in highs]
+    padded = lax.optimization_barrier(jnp.pad(g, ((0, 0), (lows[0], highs[0]), (lows[1], highs[1]), (0, 0))))
+
+    def phase(rows, columns):
+        terms = [(_tap(padded, lows[0] + down, lows[1] + right, out_h, out_w, 1), kernel[i, j, 0])
+                 for (i, down), (j, right) in itertools.product(rows, columns)]  # fmt: skip
+        return _weighted_sum(terms).astype(g.dtype) if terms else jnp.zeros_like(g)
+
+    if stride == 1:
+        return lax.optimization_barrier(phase(taps_h[0], taps_w[0]))
+    rows = [jnp.stack([phase(h, w) for w in taps_w], axis=3) for h in taps_h]
+    whole = jnp.stack(rows, axis=2).reshape(n, out_h * stride, out_w * stride, c)
+    return lax.optimization_barrier(whole[:, : x_shape[1], : x_shape[2]])
 
 
 def _cpu_kernel_grad(x, g, kernel_shape, stride):
-    # Images one after the other: the k x k x C sums stay in cache, and x and g are read once.
-    k = kernel_shape[0]
-    out_h, out_w = g.shape[1:3]
+    # Per tap, a running sum over blocks of a few rows of one image: long vectorised loops without a
+    # reduction, over arrays that stay in cache. The rest of the sum is done once at the end.
+    k, (n, out_h, out_w, c) = kernel_shape[0], g.shape
+    rows = max(r for r in range(1, out_h + 1) if out_h % r == 0 and (r == 1 or r * out_w * c <= BLOCK_ELEMENTS))
     padded = _pad_same(x, k, stride)
+    blocks = out_h // rows
 
-    def add_image(total, image):
-        pixels, grad = image
-        grad = grad.astype(jnp.float32)
-        sums = [
-            (_tap(pixels[None], i, j, out_h, out_w, stride)[0].astype(jnp.float32) * grad).sum((0, 1))
-            for i in range(k) for j in range(k)
-        ]  # fmt: skip
-        return total + jnp.stack(sums), None
+    def add_block(index, sums):
+        image, row = index // blocks, index % blocks * rows
+        pixels = lax.dynamic_slice(
+            padded, (image, row * stride, 0, 0), (1, (rows - 1) * stride + k, padded.shape[2], c))  # fmt: skip
+        grad = lax.dynamic_slice(g, (image, row, 0, 0), (1, rows, out_w, c)).astype(jnp.float32)
+        return [
+            total + _tap(pixels, i, j, rows, out_w, stride).astype(jnp.float32) * grad
+            for total, (i, j) in zip(sums, itertools.product(range(k), range(k)), strict=True)
+        ]
 
-    total = jnp.zeros((k * k, x.shape[-1]), jnp.float32)
-    total, _ = lax.scan(add_image, total, (padded, g))
-    return total.reshape(kernel_shape).astype(x.dtype)
+    sums = lax.fori_loop(0, n * blocks, add_block, [jnp.zeros((1, rows, out_w, c), jnp.float32)] * k**2)
+    return jnp.stack([total.sum((0, 1, 2)) for total in sums]).reshape(kernel_shape).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

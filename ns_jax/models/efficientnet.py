@@ -5,8 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ns_jax.models.layers import (
-    BatchNorm, Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init)  # fmt: skip
+from ns_jax.models.batch_norm import BatchNorm
+from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
 from ns_jax.models.variants import Stage, Variant
 
 
@@ -26,9 +26,9 @@ class MBConv(nn.Module):
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         if self.stage.expand != 1:
             x = Conv(x.shape[-1] * self.stage.expand, dtype=self.dtype, name="expand")(x)
-            x = nn.swish(BatchNorm(name="expand_bn", **norm)(x, train))
+            x = BatchNorm(name="expand_bn", swish=True, **norm)(x, train)
         x = DepthwiseConv(self.stage.kernel, self.stride, self.dtype, name="depthwise")(x)
-        x = nn.swish(BatchNorm(name="depthwise_bn", **norm)(x, train))
+        x = BatchNorm(name="depthwise_bn", swish=True, **norm)(x, train)
         x = SqueezeExcite(max(1, inputs.shape[-1] // 4), self.dtype, name="se")(x)
         x = Conv(self.filters, dtype=self.dtype, name="project")(x)
         x = BatchNorm(name="project_bn", **norm)(x, train)
@@ -61,7 +61,7 @@ class EfficientNet(nn.Module):
         row = self.variant
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         x = Conv(row.round_filters(row.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
-        x = nn.swish(BatchNorm(name="stem_bn", **norm)(x, train))
+        x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train)
         index = 0
         for stage in row.stages:
             for repeat in range(row.round_repeats(stage.repeats)):
@@ -71,7 +71,7 @@ class EfficientNet(nn.Module):
                     name=f"blocks_{index}")(x, train, example_ids)  # fmt: skip
                 index += 1
         x = Conv(row.round_filters(row.head_filters), dtype=self.dtype, name="head")(x)
-        x = nn.swish(BatchNorm(name="head_bn", **norm)(x, train))
+        x = BatchNorm(name="head_bn", swish=True, **norm)(x, train)
         x = x.astype(jnp.float32).mean((1, 2))
         if features_only:
             return x

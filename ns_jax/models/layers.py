@@ -1,4 +1,4 @@
-"""Layers of the convolutional models: convolution, grouped batch norm, squeeze-excite, noise."""
+"""Layers of the convolutional models: convolution, squeeze-excite, noise."""
 
 from typing import Any
 
@@ -9,10 +9,6 @@ from jax import lax
 
 from ns_jax.models.depthwise import depthwise_conv
 from ns_jax.models.pointwise import pointwise_conv
-
-BN_MOMENTUM = 0.99
-BN_EPSILON = 1e-3
-
 
 def normalize_images(images, mean, std, dtype):
     """[..., 3] images on the 0..255 scale, any dtype, to (images / 255 - mean) / std in `dtype`."""
@@ -73,46 +69,6 @@ class DepthwiseConv(nn.Module):
         shape = (self.kernel, self.kernel, 1, x.shape[-1])
         kernel = self.param("kernel", conv_kernel_init, shape).astype(self.dtype)
         return depthwise_conv(x.astype(self.dtype), kernel, self.stride)
-
-
-class BatchNorm(nn.Module):
-    """Batch norm over [N, H, W, C], statistics in float32 and over `groups` equal parts of N.
-
-    With the batch split over devices in order, a group of consecutive examples is a group of
-    consecutive devices, so statistics need no more communication than the group has devices.
-    The running mean and (biased) variance move towards the average over the groups.
-    """
-
-    groups: int = 1
-    momentum: float = BN_MOMENTUM
-    epsilon: float = BN_EPSILON
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
-        groups = self.groups if train else 1
-        shape = x.shape
-        x = x.reshape(groups, shape[0] // groups, *shape[1:])
-        if train:
-            x32 = x.astype(jnp.float32)
-            mean = x32.mean((1, 2, 3))
-            var = jnp.maximum((x32 * x32).mean((1, 2, 3)) - mean * mean, 0.0)
-            if not self.is_initializing():
-                move = 1.0 - self.momentum
-                running_mean.value += move * (mean.mean(0) - running_mean.value)
-                running_var.value += move * (var.mean(0) - running_var.value)
-        else:
-            mean, var = running_mean.value[None], running_var.value[None]
-        factor = scale[None] * lax.rsqrt(var + self.epsilon)
-        shift = bias[None] - mean * factor
-        per_group = (groups, 1, 1, 1, channels)
-        x = x.astype(jnp.float32) * factor.reshape(per_group) + shift.reshape(per_group)
-        return x.astype(self.dtype).reshape(shape)
 
 
 class SqueezeExcite(nn.Module):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ns_jax.models.efficientnet import EfficientNet
-from ns_jax.models.layers import BatchNorm, normalize_images
+from ns_jax.models.batch_norm import BatchNorm
+from ns_jax.models.layers import normalize_images
 from ns_jax.models.variants import get_variant
 
 

@@ -1,0 +1,82 @@
+"""Times contestants turn by turn, so that whatever else the machine does meets all of them alike.
+
+Each contestant is a process of its own that builds its work once, and then does it once per line
+that it reads; the others sleep meanwhile.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+
+class Contestant:
+    """A process that runs `command` and speaks through `serve`."""
+
+    def __init__(self, command: Sequence[str], threads: int):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads]))  # fmt: skip
+
+    def answer(self) -> str:
+        """The next line of `serve`; what else the process prints is left out."""
+        for line in self.process.stdout:
+            if line.startswith("contest "):
+                return line.removeprefix("contest ").strip()
+        raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}")
+
+    def go(self) -> float:
+        """Seconds of one turn."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.answer())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(work: Callable[[], None]) -> None:
+    """The contestant's side: warms up, then runs `work` once for each line of standard input."""
+    for _ in range(2):
+        work()
+    print("contest ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        work()
+        print(f"contest {time.perf_counter() - start}", flush=True)
+
+
+def contest(commands: dict[str, Sequence[str]], rounds: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of each contestant's turns, in order.
+
+    Contestants are built one after the other, then take turns `rounds` times.
+    """
+    contestants, seconds = {}, {name: [] for name in commands}
+    try:
+        for name, command in commands.items():
+            contestants[name] = Contestant(command, threads)
+            contestants[name].answer()
+        for _ in range(rounds):
+            for name, one in contestants.items():
+                seconds[name].append(one.go())
+    finally:
+        for one in contestants.values():
+            one.close()
+    return seconds
+
+
+def table_rows(seconds: dict[str, list[float]], items: int, first: str) -> list[list[str]]:
+    """Per contestant: items per second (median, low and high quartile) and how many times `first` is faster.
+
+    The ratio is the median over rounds, so that both halves of a ratio come from the same moment.
+    """
+    rows = []
+    for name, times in seconds.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        ratio = statistics.median(other / one for other, one in zip(times, seconds[first], strict=True))
+        rows.append([name, f"{items / middle:.1f}", f"{items / high:.1f} to {items / low:.1f}", f"{ratio:.2f}"])
+    return rows
