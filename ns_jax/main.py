@@ -8,6 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ns_jax.errors import UserError
+from ns_jax.huge_pages import restart_with_huge_pages
 
 FLAGS = flags.FLAGS
 LOADER_PREFIX = "Configuration is not available because of an earlier failure to load: "
@@ -95,6 +96,7 @@ def main(argv) -> None:
 
 
 def entry_point() -> None:
+    restart_with_huge_pages()
     app.run(main, flags_parser=parse_flags)
 
 

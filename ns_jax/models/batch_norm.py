@@ -18,11 +18,6 @@ def _per_group(values):
     return values[:, None, None, None, :]
 
 
-def _materialize(x):
-    """On CPU, one array that all consumers read; else each of them would compute it again."""
-    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
-
-
 def _affine(x, factor, shift, swish: bool):
     z = x.astype(jnp.float32) * _per_group(factor) + _per_group(shift)
     return (nn.swish(z) if swish else z).astype(x.dtype)
@@ -62,7 +57,7 @@ def _backward(epsilon, swish, residuals, gradients):
     if swish:
         z = x32 * _per_group(factor) + _per_group(shift)
         gate = nn.sigmoid(z)
-        g = _materialize(g * (gate * (1.0 + z * (1.0 - gate))))
+        g = g * (gate * (1.0 + z * (1.0 - gate)))
     count = x[0, ..., 0].size
     bias_grad = g.sum(AXES)
     scale_grad = (g * (x32 - _per_group(mean))).sum(AXES) * inverse
