@@ -16,7 +16,7 @@ LAYERS = {  # package -> what of ns_jax it may import
     "report": {"report", "models", "parallel", "checkpoint", "interop", "errors", "files"},
     "models": {"models", "errors"},
     "parallel": {"parallel", "errors"},
-    "checkpoint": {"training", "parallel", "errors"},
+    "checkpoint": {"training", "parallel", "errors", "files"},
     "interop": {"interop", "models", "errors", "files"},
     "config": {"models", "errors", "files"},
     "files": {"errors"},

@@ -10,6 +10,7 @@ from jax import lax
 from ns_jax.models.depthwise import depthwise_conv
 from ns_jax.models.pointwise import pointwise_conv
 
+
 def normalize_images(images, mean, std, dtype):
     """[..., 3] images on the 0..255 scale, any dtype, to (images / 255 - mean) / std in `dtype`."""
     images = images.astype(jnp.float32)

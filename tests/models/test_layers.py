@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.batch_norm import BatchNorm
+from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.layers import normalize_images
 from ns_jax.models.variants import get_variant
 
