@@ -1,7 +1,7 @@
 """Times contestants turn by turn, so that whatever else the machine does meets all of them alike.
 
-Each contestant is a process of its own that builds its work once, and then does it once per line
-that it reads; the others sleep meanwhile.
+Each contestant is a process of its own that builds its work once, and then does it for a second per
+line that it reads; the others sleep meanwhile.
 """
 
 import os
@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+TURN_SECONDS = 1.0  # at least one piece of work
+
 
 class Contestant:
     """A process that runs `command` and speaks through `serve`."""
 
     def __init__(self, command: Sequence[str], threads: int):
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads]))  # fmt: skip
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])  # which the process inherits
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        os.sched_setaffinity(0, cores)
 
     def answer(self) -> str:
         """The next line of `serve`; what else the process prints is left out."""
@@ -29,7 +32,7 @@ class Contestant:
         raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}")
 
     def go(self) -> float:
-        """Seconds of one turn."""
+        """Seconds that the work took once, the mean over a turn."""
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return float(self.answer())
@@ -40,18 +43,21 @@ class Contestant:
 
 
 def serve(work: Callable[[], None]) -> None:
-    """The contestant's side: warms up, then runs `work` once for each line of standard input."""
-    for _ in range(2):
-        work()
+    """The contestant's side: warms up, then runs `work` for about a second at each line of standard input."""
+    work()
+    start = time.perf_counter()
+    work()
+    repeats = max(1, round(TURN_SECONDS / (time.perf_counter() - start)))
     print("contest ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
-        work()
-        print(f"contest {time.perf_counter() - start}", flush=True)
+        for _ in range(repeats):
+            work()
+        print(f"contest {(time.perf_counter() - start) / repeats}", flush=True)
 
 
 def contest(commands: dict[str, Sequence[str]], rounds: int, threads: int) -> dict[str, list[float]]:
-    """Seconds of each contestant's turns, in order.
+    """Seconds of each contestant's work, one number a turn.
 
     Contestants are built one after the other, then take turns `rounds` times.
     """

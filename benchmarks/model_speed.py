@@ -2,7 +2,7 @@
 
   python -m benchmarks.model_speed [--variant=efficientnet-b0] [--batch_size=16] [--threads=2]
 
-A turn is one training step (forward, backward, RMSProp, EMA, batch norm's moments), or one batch of
+Timed is a training step (forward, backward, RMSProp, EMA, batch norm's moments), or a batch of
 inference, in float32. The peers need their packages; --torch_python and --keras_python name the
 interpreters that have them (timm and torch; tensorflow), and a peer without one is left out.
 """

@@ -8,7 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ns_jax.errors import UserError
-from ns_jax.huge_pages import restart_with_huge_pages
+from ns_jax.host_memory import restart_with_kept_memory
 
 FLAGS = flags.FLAGS
 LOADER_PREFIX = "Configuration is not available because of an earlier failure to load: "
@@ -96,7 +96,7 @@ def main(argv) -> None:
 
 
 def entry_point() -> None:
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     app.run(main, flags_parser=parse_flags)
 
 

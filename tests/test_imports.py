@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import REPO
 
 LAYERS = {  # package -> what of ns_jax it may import
-    "main": {"stages", "config", "errors", "huge_pages"},
+    "main": {"stages", "config", "errors", "host_memory"},
     "stages": {"training", "data", "pseudo_labels", "robustness", "report", "models", "parallel", "checkpoint",
                "interop", "stages", "config", "errors", "files"},
     "training": {"models", "parallel", "training", "errors"},
@@ -21,7 +21,7 @@ LAYERS = {  # package -> what of ns_jax it may import
     "config": {"models", "errors", "files"},
     "files": {"errors"},
     "errors": set(),
-    "huge_pages": set(),
+    "host_memory": set(),
     "__init__": set(),
 }  # fmt: skip
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}

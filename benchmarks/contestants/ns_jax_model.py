@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.contest import serve
 from configs.common import get_config
-from ns_jax.huge_pages import restart_with_huge_pages
+from ns_jax.host_memory import restart_with_kept_memory
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import make_mesh, to_global
 from ns_jax.stages.common import build_model
@@ -46,5 +46,5 @@ def make_work(mode: str, name: str, batch_size: int):
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()  # as ns_jax.main does
+    restart_with_kept_memory()  # as ns_jax.main does
     serve(make_work(sys.argv[1], sys.argv[2], int(sys.argv[3])))
