@@ -49,12 +49,12 @@ def random_area_crop(image, size: int, crop_padding: int, seed):
         lambda: resize_bicubic(tf.slice(image, begin, [extent[0], extent[1], 3]), size))  # fmt: skip
 
 
-def pad4_crop(image, size: int, seed):
-    """Reflect-pads by 4 and crops `size` at random; of other sizes, the resized centre square."""
+def pad4_crop(image, size: int, draw):
+    """Reflect-pads by 4 and crops `size` at `draw`, float32 [2]; of other sizes, the resized centre square."""
     if image.shape[:2] != (size, size):
         image = _to_uint8(eval_image(image, size, 0))
     padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], mode="REFLECT")
-    offset = tf.random.stateless_uniform([2], seed, 0, 9, tf.int32)
+    offset = tf.cast(draw * 9.0, tf.int32)
     return tf.slice(padded, [offset[0], offset[1], 0], [size, size, 3])
 
 
@@ -71,19 +71,20 @@ def train_image(image, config, size: int, crop_padding: int, seed):
     Returns:
       uint8 [size, size, 3].
     """
-    seeds = tf.random.split(seed, 4)
+    crop_seed, randaugment_seed = (tf.stack([seed[0] + (salt << 32), seed[1]]) for salt in (1, 2))
+    draw = tf.random.stateless_uniform([5], seed)
     if config.crop == "random_area":
-        image = _to_uint8(random_area_crop(image, size, crop_padding, seeds[0]))
+        image = _to_uint8(random_area_crop(image, size, crop_padding, crop_seed))
     elif config.crop == "pad4":
-        image = pad4_crop(image, size, seeds[0])
+        image = pad4_crop(image, size, draw[:2])
     elif image.shape[:2] != (size, size):
         image = _to_uint8(eval_image(image, size, 0))
     image.set_shape([size, size, 3])
     if config.flip:
-        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
+        image = tf.where(draw[2] < 0.5, image, image[:, ::-1])
     if config.noise.randaugment_ops:
-        image = randaugment(image, seeds[2], config.noise.randaugment_ops,
+        image = randaugment(image, randaugment_seed, config.noise.randaugment_ops,
                             config.noise.randaugment_magnitude, config.noise.randaugment_exclude)  # fmt: skip
     if config.cutout_size:
-        image = cut_out_square(image, config.cutout_size // 2, seeds[3])
+        image = cut_out_square(image, config.cutout_size // 2, draw[3:])
     return image

@@ -1,6 +1,7 @@
 """RandAugment (Cubuk et al., 2020) as the official Noisy Student code computes it.
 
-Every operation takes and returns one uint8 image [H, W, 3]. The quirks of the official code are
+Every operation takes and returns one uint8 image [H, W, 3]; its randomness is `draw`, two uniform
+numbers, float32 in [0, 1). The quirks of the official code are
 kept, because the published recipe reaches all of them at magnitude 27: Contrast blends with
 pixels / 256 instead of the mean grey level, Solarize's threshold wraps at 256, Posterize's shift is
 clamped to 7, blends truncate instead of rounding. Magnitudes beyond 10 extrapolate.
@@ -69,14 +70,13 @@ def _project(image, matrix):
         fill_mode="CONSTANT")[0]  # fmt: skip
 
 
-def _signed(amount: float, seed):
+def _signed(amount: float, draw):
     """`amount` or its negative, each with probability 1/2."""
-    positive = tf.random.stateless_uniform([], seed) < 0.5
-    return tf.where(positive, amount, -amount)
+    return tf.where(draw[0] < 0.5, amount, -amount)
 
 
-def auto_contrast(image, magnitude, seed):
-    del magnitude, seed
+def auto_contrast(image, magnitude, draw):
+    del magnitude, draw
     low = tf.cast(tf.reduce_min(image, (0, 1)), tf.float32)
     high = tf.cast(tf.reduce_max(image, (0, 1)), tf.float32)
     scale = 255.0 / tf.where(high > low, high - low, 255.0)
@@ -95,64 +95,64 @@ def _equalize_channel(channel):
     return tf.where(step > 0, tf.cast(equalized, tf.uint8), channel)
 
 
-def equalize(image, magnitude, seed):
-    del magnitude, seed
+def equalize(image, magnitude, draw):
+    del magnitude, draw
     return tf.stack([_equalize_channel(image[..., c]) for c in range(3)], axis=-1)
 
 
-def invert(image, magnitude, seed):
-    del magnitude, seed
+def invert(image, magnitude, draw):
+    del magnitude, draw
     return 255 - image
 
 
-def rotate(image, magnitude, seed):
+def rotate(image, magnitude, draw):
     """By +-30 degrees at magnitude 10, about ((w-1)/2, (h-1)/2)."""
-    angle = _signed(math.radians(magnitude.fraction * 30.0), seed)
+    angle = _signed(math.radians(magnitude.fraction * 30.0), draw)
     size = tf.cast(tf.shape(image)[:2] - 1, tf.float32)
     y, x = size[0] / 2, size[1] / 2
     cos, sin = tf.cos(angle), tf.sin(angle)
     return _project(image, [cos, -sin, x - (cos * x - sin * y), sin, cos, y - (sin * x + cos * y)])
 
 
-def posterize(image, magnitude, seed):
-    del seed
+def posterize(image, magnitude, draw):
+    del draw
     bits = int(magnitude.fraction * 4)
     shift = 8 - bits if bits <= 8 else 7
     shift = tf.cast(min(shift, 7), tf.uint8)
     return tf.bitwise.left_shift(tf.bitwise.right_shift(image, shift), shift)
 
 
-def solarize(image, magnitude, seed):
-    del seed
+def solarize(image, magnitude, draw):
+    del draw
     threshold = int(magnitude.fraction * 256) % 256
     return tf.where(image < threshold, image, 255 - image)
 
 
-def solarize_add(image, magnitude, seed):
-    del seed
+def solarize_add(image, magnitude, draw):
+    del draw
     brighter = tf.minimum(tf.cast(image, tf.int32) + int(magnitude.fraction * 110), 255)
     return tf.where(image < 128, tf.cast(brighter, tf.uint8), image)
 
 
-def color(image, magnitude, seed):
-    del seed
+def color(image, magnitude, draw):
+    del draw
     return _blend(tf.tile(_grey(image), [1, 1, 3]), image, magnitude.factor)
 
 
-def contrast(image, magnitude, seed):
-    del seed
+def contrast(image, magnitude, draw):
+    del draw
     pixels = tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float32)
     level = tf.cast(tf.clip_by_value(pixels / 256.0, 0.0, 255.0), tf.uint8)
     return _blend(tf.fill(tf.shape(image), level), image, magnitude.factor)
 
 
-def brightness(image, magnitude, seed):
-    del seed
+def brightness(image, magnitude, draw):
+    del draw
     return _blend(tf.zeros_like(image), image, magnitude.factor)
 
 
-def sharpness(image, magnitude, seed):
-    del seed
+def sharpness(image, magnitude, draw):
+    del draw
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
     kernel = tf.tile(kernel[..., None, None], [1, 1, 3, 1])
     smooth = tf.nn.depthwise_conv2d(
@@ -163,26 +163,25 @@ def sharpness(image, magnitude, seed):
     return _blend(tf.where(inside, tf.pad(smooth, border), image), image, magnitude.factor)
 
 
-def shear_x(image, magnitude, seed):
-    return _project(image, [1.0, _signed(magnitude.fraction * 0.3, seed), 0.0, 0.0, 1.0, 0.0])
+def shear_x(image, magnitude, draw):
+    return _project(image, [1.0, _signed(magnitude.fraction * 0.3, draw), 0.0, 0.0, 1.0, 0.0])
 
 
-def shear_y(image, magnitude, seed):
-    return _project(image, [1.0, 0.0, 0.0, _signed(magnitude.fraction * 0.3, seed), 1.0, 0.0])
+def shear_y(image, magnitude, draw):
+    return _project(image, [1.0, 0.0, 0.0, _signed(magnitude.fraction * 0.3, draw), 1.0, 0.0])
 
 
-def translate_x(image, magnitude, seed):
-    return _project(image, [1.0, 0.0, _signed(magnitude.translation, seed), 0.0, 1.0, 0.0])
+def translate_x(image, magnitude, draw):
+    return _project(image, [1.0, 0.0, _signed(magnitude.translation, draw), 0.0, 1.0, 0.0])
 
 
-def translate_y(image, magnitude, seed):
-    return _project(image, [1.0, 0.0, 0.0, 0.0, 1.0, _signed(magnitude.translation, seed)])
+def translate_y(image, magnitude, draw):
+    return _project(image, [1.0, 0.0, 0.0, 0.0, 1.0, _signed(magnitude.translation, draw)])
 
 
-def cut_out_square(image, half_side: int, seed):
+def cut_out_square(image, half_side: int, draw):
     """Fills a square with FILL; its centre is a uniformly drawn pixel, its rest may lie outside."""
     height, width = tf.shape(image)[0], tf.shape(image)[1]
-    draw = tf.random.stateless_uniform([2], seed)
     row = tf.cast(draw[0] * tf.cast(height, tf.float32), tf.int32)
     column = tf.cast(draw[1] * tf.cast(width, tf.float32), tf.int32)
     rows, columns = tf.range(height), tf.range(width)
@@ -192,8 +191,8 @@ def cut_out_square(image, half_side: int, seed):
     return tf.where(inside, tf.constant(FILL, tf.uint8), image)
 
 
-def cutout(image, magnitude, seed):
-    return cut_out_square(image, magnitude.cutout, seed)
+def cutout(image, magnitude, draw):
+    return cut_out_square(image, magnitude.cutout, draw)
 
 
 OPS: dict[str, Callable] = {
@@ -227,13 +226,13 @@ def randaugment(image, seed, num_ops: int, magnitude: float, exclude=()):
     """
     strength = Magnitude(magnitude, image.shape[1] or 224)
     ops = [op for name, op in OPS.items() if name not in exclude]
-    for _ in range(num_ops):
-        seeds = tf.random.split(seed, 3)
-        seed, choice_seed, op_seed = seeds[0], seeds[1], seeds[2]
-        choice = tf.random.stateless_uniform([], choice_seed, 0, len(ops), tf.int32)
+    # All numbers at once: on small images, drawing them one by one costs more than the operations.
+    draws = tf.random.stateless_uniform([num_ops, 3], seed)
+    for number in range(num_ops):
+        choice, draw = tf.cast(draws[number, 0] * len(ops), tf.int32), draws[number, 1:]
         shape = image.shape
         # switch_case runs the chosen branch only.
         image = tf.switch_case(choice, [
-            lambda op=op, image=image, op_seed=op_seed: op(image, strength, op_seed) for op in ops])  # fmt: skip
+            lambda op=op, image=image, draw=draw: op(image, strength, draw) for op in ops])  # fmt: skip
         image.set_shape(shape)
     return image

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ns_jax.models import depthwise
 from ns_jax.models.depthwise import _native as native_depthwise
 from ns_jax.models.depthwise import depthwise_conv
 from ns_jax.models.pointwise import _native as native_pointwise
@@ -21,11 +22,12 @@ def relative_error(found, expected):
     return float(np.abs(np.asarray(found, np.float64) - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
-@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
-@hypothesis.given(
-    batch=st.integers(1, 5), height=st.integers(1, 17), width=st.integers(1, 17), channels=st.integers(1, 20),
-    kernel=st.sampled_from((3, 5)), stride=st.sampled_from((1, 2)), seed=st.integers(0, 2**31 - 1))  # fmt: skip
-def test_depthwise_equals_native(batch, height, width, channels, kernel, stride, seed):
+SHAPES = {
+    "batch": st.integers(1, 5), "height": st.integers(1, 17), "width": st.integers(1, 17), "channels": st.integers(1, 20),
+    "kernel": st.sampled_from((3, 5)), "stride": st.sampled_from((1, 2)), "seed": st.integers(0, 2**31 - 1)}  # fmt: skip
+
+
+def check_depthwise(batch, height, width, channels, kernel, stride, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(batch, height, width, channels)).astype(np.float32)
     weights = rng.normal(size=(kernel, kernel, 1, channels)).astype(np.float32)
@@ -42,6 +44,30 @@ def test_depthwise_equals_native(batch, height, width, channels, kernel, stride,
     for one, two in zip(*both(x, weights, g), strict=True):
         assert one.shape == two.shape
         assert one.dtype == two.dtype and relative_error(one, two) <= 1e-5
+
+
+@hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
+@hypothesis.given(**SHAPES)
+def test_depthwise_equals_native(**shape):
+    check_depthwise(**shape)
+
+
+@pytest.mark.slow
+@hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
+@hypothesis.given(**SHAPES)
+def test_depthwise_equals_native_on_200_shapes(**shape):
+    check_depthwise(**shape)
+
+
+@pytest.mark.parametrize("stride", (1, 2))
+def test_weight_gradient_in_blocks(stride, monkeypatch):
+    # Images of several blocks: at the sizes above each image is a single one.
+    monkeypatch.setattr(depthwise, "BLOCK_ELEMENTS", 2 * 6 * 4)
+    x = jax.random.normal(jax.random.key(0), (3, 12, 12, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
+    expected, vjp = jax.vjp(lambda k: native_depthwise(x, k, stride), kernel)
+    found = depthwise._cpu_kernel_grad(x, expected, kernel.shape, stride)
+    assert relative_error(found, vjp(expected)[0]) <= 1e-5
 
 
 @pytest.mark.parametrize("stride", (1, 2))

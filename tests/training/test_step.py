@@ -114,3 +114,24 @@ def test_checksums_see_a_single_bit():
     flipped = tree["a"].view(jnp.uint32).at[1, 2].add(jnp.uint32(1)).view(jnp.float32)
     clean, damaged = tree_checksums(tree), tree_checksums(tree | {"a": flipped})
     assert int(clean[0]) != int(damaged[0]) and int(clean[1]) == int(damaged[1])
+
+
+def test_tpu_program_of_b0_keeps_the_native_convolutions():
+    """Lowered for TPU, the step holds the grouped convolutions and nothing of the CPU form."""
+    config = mnist5k.get_config()
+    mesh, variant = mesh_of(4), get_variant("efficientnet-b0")
+    model = EfficientNet(variant, 1000, dtype=jnp.bfloat16)
+    optimizer = make_optimizer(config, lambda step: jnp.float32(0.01))
+    state = jax.eval_shape(lambda: create_state(model, optimizer, 0, 64, mesh))
+    images = jax.ShapeDtypeStruct((L, 64, 64, 3), jnp.uint8)
+    step = make_train_step(config, model, optimizer, lambda step: jnp.float32(0.01), mesh)
+    labels = jax.ShapeDtypeStruct((L,), jnp.int32)
+    text = step.trace(state, {"image": images, "label": labels}).lower(lowering_platforms=("tpu",)).as_text()
+    blocks, pointwise_expands = variant.num_blocks, variant.num_blocks - 1  # the first block does not expand
+    convolutions = blocks * (1 + 2 + 1) + pointwise_expands + 2  # depthwise, SE, project; expand; stem and head
+    # Each has a forward form and two gradients, but the images have none.
+    assert text.count("stablehlo.convolution") == 3 * convolutions - 1
+    grouped = [line for line in text.splitlines() if "stablehlo.convolution" in line
+               and ("feature_group_count = 1 " not in line or "batch_group_count = 1 " not in line)]  # fmt: skip
+    assert len(grouped) == 3 * blocks
+    assert "stablehlo.while" not in text and text.count("stablehlo.dot_general") == 3  # those of the classifier
