@@ -104,25 +104,31 @@ def _cpu_input_grad(g, kernel, x_shape, stride):
     return whole[:, : x_shape[1], : x_shape[2]]
 
 
+def _largest_divisor(size: int, limit: int) -> int:
+    return max(d for d in range(1, size + 1) if size % d == 0 and (d == 1 or d <= limit))
+
+
 def _cpu_kernel_grad(x, g, kernel_shape, stride):
-    # Per tap, a running sum over blocks of a few rows of one image: long vectorised loops without a
-    # reduction, over arrays that stay in cache. The rest of the sum is done once at the end.
+    # Per tap, a running sum over blocks of a few images, or of a few rows of one: long vectorised
+    # loops without a reduction, over arrays that stay in cache. The rest of the sum comes at the end.
     k, (n, out_h, out_w, c) = kernel_shape[0], g.shape
-    rows = max(r for r in range(1, out_h + 1) if out_h % r == 0 and (r == 1 or r * out_w * c <= BLOCK_ELEMENTS))
+    rows = _largest_divisor(out_h, BLOCK_ELEMENTS // (out_w * c))
+    images = _largest_divisor(n, BLOCK_ELEMENTS // (rows * out_w * c)) if rows == out_h else 1
     padded = _pad_same(x, k, stride)
-    blocks = out_h // rows
+    blocks = out_h // rows  # of one image
 
     def add_block(index, sums):
-        image, row = index // blocks, index % blocks * rows
-        pixels = lax.dynamic_slice(
-            padded, (image, row * stride, 0, 0), (1, (rows - 1) * stride + k, padded.shape[2], c))  # fmt: skip
-        grad = lax.dynamic_slice(g, (image, row, 0, 0), (1, rows, out_w, c)).astype(jnp.float32)
+        image, row = index // blocks * images, index % blocks * rows
+        size = (images, (rows - 1) * stride + k, padded.shape[2], c)
+        pixels = lax.dynamic_slice(padded, (image, row * stride, 0, 0), size)
+        grad = lax.dynamic_slice(g, (image, row, 0, 0), (images, rows, out_w, c)).astype(jnp.float32)
         return [
             total + _tap(pixels, i, j, rows, out_w, stride).astype(jnp.float32) * grad
             for total, (i, j) in zip(sums, itertools.product(range(k), range(k)), strict=True)
         ]
 
-    sums = lax.fori_loop(0, n * blocks, add_block, [jnp.zeros((1, rows, out_w, c), jnp.float32)] * k**2)
+    zero = jnp.zeros((images, rows, out_w, c), jnp.float32)
+    sums = lax.fori_loop(0, n // images * blocks, add_block, [zero] * k**2)
     return jnp.stack([total.sum((0, 1, 2)) for total in sums]).reshape(kernel_shape).astype(x.dtype)
 
 

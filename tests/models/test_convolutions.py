@@ -60,10 +60,10 @@ def test_depthwise_equals_native_on_200_shapes(**shape):
 
 
 @pytest.mark.parametrize("stride", (1, 2))
-def test_weight_gradient_in_blocks(stride, monkeypatch):
-    # Images of several blocks: at the sizes above each image is a single one.
-    monkeypatch.setattr(depthwise, "BLOCK_ELEMENTS", 2 * 6 * 4)
-    x = jax.random.normal(jax.random.key(0), (3, 12, 12, 4))
+@pytest.mark.parametrize("elements", (1, 2 * 6 * 4, 2 * 144 * 4))  # of a block: a row, a few, two images or more
+def test_weight_gradient_in_blocks(stride, elements, monkeypatch):
+    monkeypatch.setattr(depthwise, "BLOCK_ELEMENTS", elements)
+    x = jax.random.normal(jax.random.key(0), (6, 12, 12, 4))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
     expected, vjp = jax.vjp(lambda k: native_depthwise(x, k, stride), kernel)
     found = depthwise._cpu_kernel_grad(x, expected, kernel.shape, stride)
