@@ -6,6 +6,7 @@ is noised. A host takes its rows of every batch, and a restart begins at the ste
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,9 @@ from ns_jax.data.preprocess import eval_image, train_image
 from ns_jax.data.sources import Source
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
+
+
+MIN_PARALLEL_CALLS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,15 @@ def shuffled_position(position, count: int, seed: int):
     epoch = tf.cast(position // count, tf.int32)
     key = tf.stack([tf.constant(seed, tf.int32), epoch])
     return tf.random.experimental.index_shuffle(position % count, key, tf.constant(count - 1, tf.int64))
+
+
+def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
+    """Maps in parallel and in order, on as many threads as cores, or more where files may be far away."""
+    options = tf.data.Options()
+    # The tuner's thread can keep an iterator from ending for a minute, and finds nothing better here.
+    options.autotune.enabled = False
+    calls = max(MIN_PARALLEL_CALLS, os.cpu_count())
+    return dataset.map(function, num_parallel_calls=calls, deterministic=True).with_options(options)
 
 
 def train_batches(source: Source, examples: np.ndarray, config, view: View, *, stream: str,
@@ -73,8 +86,7 @@ def train_batches(source: Source, examples: np.ndarray, config, view: View, *, s
         return {"image": image, "label": label, "example": example}
 
     dataset = tf.data.Dataset.range(start_step * per_host, num_steps * per_host)
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(per_host, drop_remainder=True).prefetch(4)
+    dataset = parallel_map(dataset, make).batch(per_host, drop_remainder=True).prefetch(4)
     return dataset.as_numpy_iterator()
 
 
@@ -91,7 +103,7 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
         return {"image": eval_image(image, view.size, view.crop_padding), "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = parallel_map(dataset, make)
     for batch in dataset.batch(batch_size).prefetch(2).as_numpy_iterator():
         missing = batch_size - len(batch["index"])
         if missing:
@@ -123,7 +135,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
             # A value that needs the pixels: TensorFlow prunes what nothing reads.
             return index, tf.reduce_max(source.load(index)[0])
 
-        dataset = tf.data.Dataset.range(source.count).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = parallel_map(tf.data.Dataset.range(source.count), decode)
         decoded = dataset.ignore_errors().as_numpy_iterator()
         good = np.fromiter((index for index, _ in decoded), np.int64)
         broken = np.setdiff1d(everything, good)

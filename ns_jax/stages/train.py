@@ -87,12 +87,14 @@ def run(iteration: Iteration) -> None:
 def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int, batches) -> TrainState:
     config, start_step = iteration.config, int(state.step)
     writer = create_writer(iteration.workdir / "logs")
-    logged_at, waited, window = time.monotonic(), 0.0, []
+    logged_at, waited, window, metrics = time.monotonic(), 0.0, [], None
     with StageProgress(iteration.title("train"), num_steps, start_step, is_lead()) as progress:
         for step in range(start_step + 1, num_steps + 1):
             asked_at = time.monotonic()
             batch = next(batches)
-            waited += time.monotonic() - asked_at
+            # Steps run in the background: the devices waited only if they are through with the last one.
+            if metrics is None or metrics["loss"].is_ready():
+                waited += time.monotonic() - asked_at
             state, metrics = train_step(state, to_global(iteration.mesh, batch))
             window.append(metrics)
             progress.update(step)
