@@ -26,9 +26,18 @@ def parse_flags(argv: list[str]) -> list[str]:
         FLAGS.config.keys()  # a file that could not be loaded says so only when it is used
         return rest
     except flags.Error as error:
-        fail(UserError(f"{str(error).splitlines()[0]} (--help lists the flags, configs/common.py the fields)"))
+        fail(UserError(f"{one_line(error)} (--help lists the flags, configs/common.py the fields)"))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        fail(UserError(f"--config: {' '.join(str(error).split()).removeprefix(LOADER_PREFIX)}"))
+        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
+        text = f"unknown field {cause.args[0]}" if isinstance(cause, KeyError) and cause.args else cause
+        fail(UserError(f"--config: {one_line(text)}"))
+
+
+def one_line(text) -> str:
+    lines = str(text).strip().splitlines()
+    if any("Traceback" in line for line in lines):  # ml_collections appends the whole trace of a config's error
+        lines = [lines[0], lines[-1]]
+    return " ".join(" ".join(lines).split()).removeprefix(LOADER_PREFIX)
 
 
 def fail(error: Exception) -> None:
