@@ -19,7 +19,6 @@ from ns_jax.data.sources import Source
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 
-
 MIN_PARALLEL_CALLS = 16
 
 
