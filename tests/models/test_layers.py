@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.batch_norm import BatchNorm
+from ns_jax.models.batch_norm import BatchNorm, normalize
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.layers import normalize_images
 from ns_jax.models.variants import get_variant
@@ -60,3 +60,20 @@ def test_stochastic_depth_keeps_the_expectation():
     np.testing.assert_allclose(values, [0, 4 / 3])
     assert abs(counts[0] / 4000 - 0.25) < 0.03
     np.testing.assert_array_equal(layer.apply({}, x, False, None), x)
+
+
+@pytest.mark.parametrize("swish", (False, True))
+def test_gradient_of_batch_norm_is_that_of_its_definition(swish):
+    x = 2 * jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 5)) + 1
+    scale, bias = jax.random.normal(jax.random.key(1), (5,)), jax.random.normal(jax.random.key(2), (5,))
+    weights = jax.random.normal(jax.random.key(3), x.shape)
+
+    def definition(x, scale, bias):
+        centred = x - x.mean((1, 2, 3), keepdims=True)
+        z = centred / jnp.sqrt((centred**2).mean((1, 2, 3), keepdims=True) + 1e-3)
+        z = z * scale.reshape(1, 1, 1, 1, 5) + bias.reshape(1, 1, 1, 1, 5)
+        return (weights * (jax.nn.swish(z) if swish else z)).sum()
+
+    found = jax.grad(lambda *args: (weights * normalize(*args, 1e-3, swish)[0]).sum(), (0, 1, 2))(x, scale, bias)
+    for one, two in zip(found, jax.grad(definition, (0, 1, 2))(x, scale, bias), strict=True):
+        np.testing.assert_allclose(one, two, rtol=2e-5, atol=2e-5)
