@@ -31,6 +31,6 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "tpu": ["jax[tpu]"],
-        "test": ["hypothesis", "mlxtend", "pytest", "pytest-timeout"],
+        "test": ["hypothesis", "mlxtend", "pytest", "pytest-timeout", "pytest-xdist"],
     },
 )
