@@ -24,3 +24,8 @@ def compilation_cache(tmp_path_factory):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # of the processes that tests start
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Files that start whole runs go first, so that one worker does not begin the longest at the end."""
+    items.sort(key=lambda item: "stages" not in item.path.parts)
