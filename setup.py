@@ -7,12 +7,14 @@ setuptools.setup(
     version="0.1.0",
     description="Noisy Student Training (Xie et al., CVPR 2020) in JAX, from a laptop's CPU to a TPU pod",
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),
+    package_data={"ns_jax.interop": ["imagenet_classes.txt"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
         "clu",
         "etils[epath]",
         "flax",
+        "huggingface_hub",
         "jax>=0.10",
         "importlib_resources",  # tensorflow-datasets imports it and does not say so
         "matplotlib",

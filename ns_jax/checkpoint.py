@@ -118,6 +118,35 @@ class Checkpoints:
         self._manager.close()
 
 
+def newest_ema(folder: epath.Path) -> tuple[int, dict] | None:
+    """(step, {params, batch_stats} of its EMA as NumPy arrays) of the newest checkpoint, or None where there is none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / "state").exists()]
+    if not steps:
+        return None
+    path = folder / str(max(steps))
+    try:
+        card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
+        reader = ocp.PyTreeCheckpointer()
+        saved = reader.metadata(path / "state").item_metadata.tree
+        wanted = {name: saved[name] for name in ("ema_params", "ema_batch_stats")}
+        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        found = reader.restore(path / "state", args=ocp.args.PyTreeRestore(
+            item=wanted, restore_args=as_arrays, partial_restore=True))  # fmt: skip
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise UserError(f"checkpoint {path} is damaged ({_first_line(error)})") from None
+    expected = {name: value for (name, _, _), value in zip(card["shapes"], card["checksums"], strict=True)}
+    for name, tree in found.items():
+        for (where, _), value in zip(jax.tree_util.tree_leaves_with_path(tree), tree_checksums(tree), strict=True):
+            key = jax.tree_util.keystr(where)
+            if int(value) != expected[f".{name}{key}"]:
+                raise UserError(f"checkpoint {path} is damaged (the checksum of {key} does not match)")
+    return max(steps), {"params": found["ema_params"], "batch_stats": found["ema_batch_stats"]}
+
+
 def _shapes(state: TrainState) -> list:
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return [[jax.tree_util.keystr(path), list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves]

@@ -1,8 +1,12 @@
 """From a decoded image to what the model sees: crop, resize, flip, noise. TensorFlow graph code."""
 
+import os
+
+import numpy as np
 import tensorflow as tf
 
 from ns_jax.data.randaugment import cut_out_square, randaugment
+from ns_jax.errors import UserError
 
 
 def resize_bicubic(image, size: int):
@@ -34,6 +38,25 @@ def eval_image(image, size: int, crop_padding: int):
     if image.shape[:2] == (size, size) and crop_padding == 0:
         return tf.cast(image, tf.float32)
     return resize_bicubic(center_crop(image, size, crop_padding), size)
+
+
+def decode_and_crop(image, size: int, crop_padding: int) -> np.ndarray:
+    """The clean view of a file (a path) or of a uint8 array [H, W, 3]: float32 [size, size, 3].
+
+    Raises:
+      UserError: not a whole image; names the file.
+    """
+    if isinstance(image, str | os.PathLike):
+        try:
+            decoded = tf.io.decode_image(tf.io.read_file(os.fspath(image)), channels=3, expand_animations=False)
+        except tf.errors.OpError as error:
+            reason = "no such file" if isinstance(error, tf.errors.NotFoundError) else "not a whole JPEG, PNG, GIF or BMP"
+            raise UserError(f"{os.fspath(image)}: {reason}") from None
+    else:
+        if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise UserError("an image must be a path or a uint8 array [height, width, 3]")
+        decoded = tf.constant(image)
+    return eval_image(decoded, size, crop_padding).numpy()
 
 
 def random_area_crop(image, size: int, crop_padding: int, seed):

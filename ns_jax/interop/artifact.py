@@ -11,6 +11,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes, write_json
+from ns_jax.interop.imagenet import wordnet_ids
+from ns_jax.models.variants import Variant
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 
@@ -33,6 +35,20 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.card["fingerprint"]
+
+
+def default_class_names(num_classes: int) -> list[str]:
+    """ImageNet's WordNet ids where there are 1000, else the numbers."""
+    return wordnet_ids() if num_classes == 1000 else [str(i) for i in range(num_classes)]
+
+
+def model_card(row: Variant, num_classes: int, **known) -> dict:
+    """What model.json says about a model of a row of the table; `known` replaces the row's own."""
+    card = {
+        "variant": row.name, "class_names": default_class_names(num_classes), "resolution": row.test_resolution,
+        "crop_padding": row.crop_padding, "interpolation": row.interpolation, "mean": row.mean, "std": row.std,
+        "steps": None, "training": None, "teacher": None}  # fmt: skip
+    return card | known
 
 
 def save_artifact(folder: epath.Path, variables: dict, card: dict) -> None:
@@ -64,23 +80,21 @@ def load_artifact(folder: epath.Path) -> Artifact:
     if not has_artifact(folder):
         raise UserError(f"no model in {folder} (a folder with {CARD} and {WEIGHTS} is needed)")
     card = read_json(folder / CARD)
-    data = (folder / WEIGHTS).read_bytes()
-    if hashlib.sha256(data).hexdigest() != card["fingerprint"]:
-        raise UserError(f"{folder / WEIGHTS} is damaged: its fingerprint is not the one in {CARD}")
-    return Artifact(unflatten_dict(safetensors.numpy.load(data), sep="/"), card, folder)
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise UserError(f"{folder} has {CARD}, but {WEIGHTS} is missing")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != card["fingerprint"]:
+            raise UserError(f"{path} is damaged: its fingerprint is not the one in {CARD}")
+    # Local files are read array by array: the largest model fills a third of its memory once.
+    arrays = safetensors.numpy.load(path.read_bytes()) if "://" in str(path) else safetensors.numpy.load_file(path)
+    return Artifact(unflatten_dict(arrays, sep="/"), card, folder)
 
 
-def check_variables(artifact: Artifact, expected: dict) -> None:
-    """Compares names and shapes with `expected`, a tree of shapes.
-
-    Raises:
-      UserError: lists every missing, surplus and misshapen parameter.
-    """
-    have = {key: tuple(value.shape) for key, value in flatten_dict(artifact.variables, sep="/").items()}
-    want = {key: tuple(value.shape) for key, value in flatten_dict(expected, sep="/").items()}
+def describe_differences(have: dict[str, tuple], want: dict[str, tuple]) -> str:
+    """Every missing, surplus and misshapen array of {name: shape}; empty where there is none."""
     problems = [f"missing {key}" for key in sorted(want.keys() - have.keys())]
     problems += [f"surplus {key}" for key in sorted(have.keys() - want.keys())]
     problems += [f"{key} is {have[key]}, not {want[key]}" for key in sorted(want.keys() & have.keys())
                  if have[key] != want[key]]  # fmt: skip
-    if problems:
-        raise UserError(f"the weights do not fit {artifact.card['variant']}: " + "; ".join(problems))
+    return "; ".join(problems)

@@ -1,6 +1,7 @@
 """Batch norm over groups of the batch, with the swish that follows it."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -83,12 +84,13 @@ class BatchNorm(nn.Module):
     swish: bool = False
     momentum: float = BN_MOMENTUM
     epsilon: float = BN_EPSILON
+    scale_init: Callable = nn.initializers.ones_init()
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, train: bool):
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
+        scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ns_jax.models.batch_norm import BatchNorm
 from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
-from ns_jax.models.variants import Stage, Variant
+from ns_jax.models.variants import EfficientNetVariant, Stage
 
 
 class MBConv(nn.Module):
@@ -40,6 +40,10 @@ class MBConv(nn.Module):
 class EfficientNet(nn.Module):
     """Images [N, H, W, 3], normalised, to logits [N, num_classes] in float32.
 
+    With `features_only`, to a dict instead: reduction_1 to reduction_5, the activations [N, H / 2**i,
+    W / 2**i, C] before each halving of the resolution (as many as the row halves it); features, those
+    before the pooling; and pooled, float32 [N, C].
+
     Attributes:
       variant: the row of the zoo.
       num_classes: size of the classifier.
@@ -49,7 +53,7 @@ class EfficientNet(nn.Module):
       dtype: of the computation; parameters and statistics are float32.
     """
 
-    variant: Variant
+    variant: EfficientNetVariant
     num_classes: int
     dropout_rate: float | None = None
     stochastic_depth_rate: float = 0.2
@@ -62,19 +66,22 @@ class EfficientNet(nn.Module):
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         x = Conv(row.round_filters(row.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
         x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train)
-        index = 0
+        index, reductions = 0, []
         for stage in row.stages:
+            if stage.stride > 1:
+                reductions.append(x)
             for repeat in range(row.round_repeats(stage.repeats)):
                 x = MBConv(
                     stage, row.round_filters(stage.filters), stage.stride if repeat == 0 else 1,
                     self.stochastic_depth_rate * index / row.num_blocks, self.bn_groups, self.dtype,
                     name=f"blocks_{index}")(x, train, example_ids)  # fmt: skip
                 index += 1
+        reductions.append(x)
         x = Conv(row.round_filters(row.head_filters), dtype=self.dtype, name="head")(x)
         x = BatchNorm(name="head_bn", swish=True, **norm)(x, train)
-        x = x.astype(jnp.float32).mean((1, 2))
+        pooled = x.astype(jnp.float32).mean((1, 2))
         if features_only:
-            return x
+            return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
-        x = Dropout(rate, name="dropout")(x, train, example_ids)
+        x = Dropout(rate, name="dropout")(pooled, train, example_ids)
         return nn.Dense(self.num_classes, kernel_init=dense_kernel_init, name="classifier")(x)

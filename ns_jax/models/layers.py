@@ -1,5 +1,6 @@
 """Layers of the convolutional models: convolution, squeeze-excite, noise."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -34,23 +35,28 @@ def dense_kernel_init(key, shape, dtype=jnp.float32):
 
 
 class Conv(nn.Module):
-    """[N, H, W, C] -> [N, H', W', filters], SAME padding, bias only where `use_bias`."""
+    """[N, H, W, C] -> [N, H', W', filters], bias only where `use_bias`.
+
+    `padding` is that of `lax.conv_general_dilated`, 'SAME' being TensorFlow's.
+    """
 
     filters: int
     kernel: int = 1
     stride: int = 1
     use_bias: bool = False
+    padding: Any = "SAME"
+    kernel_init: Callable = conv_kernel_init
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel, self.kernel, x.shape[-1], self.filters)
-        kernel = self.param("kernel", conv_kernel_init, shape).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.kernel == self.stride == 1:
             x = pointwise_conv(x, kernel)
         else:
-            x = lax.conv_general_dilated(x, kernel, (self.stride,) * 2, "SAME",
+            x = lax.conv_general_dilated(x, kernel, (self.stride,) * 2, self.padding,
                                          dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))

@@ -13,8 +13,8 @@ from ns_jax.data import pipeline, sources
 from ns_jax.data.pipeline import View
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
-from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import Variant, get_variant
+from ns_jax.models.zoo import create_model
 from ns_jax.parallel.hosts import is_lead, lead_first, on_lead
 from ns_jax.report.progress import say
 
@@ -98,8 +98,9 @@ class Iteration:
         return lead_first(lambda: pipeline.readable_examples(source, broken, self.root / "data"))
 
 
-def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1) -> EfficientNet:
-    return EfficientNet(
+def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1):
+    """The linen module of a row, with the noise and the dtype of a config."""
+    return create_model(
         variant, num_classes, dropout_rate=config.noise.dropout_rate,
         stochastic_depth_rate=config.noise.stochastic_depth_rate, bn_groups=bn_groups,
         dtype=jnp.dtype(config.dtype))  # fmt: skip

@@ -1,7 +1,6 @@
 """A trained model over any number of images, every one of them exactly once."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -9,11 +8,11 @@ import numpy as np
 
 from ns_jax.data.pipeline import eval_batches
 from ns_jax.errors import UserError
-from ns_jax.interop.artifact import Artifact, check_variables
+from ns_jax.interop.artifact import Artifact
+from ns_jax.interop.foreign import check_artifact
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
 from ns_jax.stages.common import Iteration, build_model
-from ns_jax.training.state import model_variables
 from ns_jax.training.step import make_predict
 
 
@@ -28,8 +27,7 @@ class Predictor:
         variant = dataclasses.replace(get_variant(card["variant"]), mean=tuple(card["mean"]), std=tuple(card["std"]))
         model = build_model(variant, len(artifact.card["class_names"]), config)
         view = iteration.test_view(artifact.card)
-        create = functools.partial(model_variables, model, 0, view.size)
-        check_variables(artifact, jax.eval_shape(create))
+        check_artifact(artifact)
         self.mesh, self.view, self.name = mesh, view, artifact.folder
         self.rows = config.eval_batch_size // jax.process_count()  # of this host
         self.variables = jax.device_put(artifact.variables, replicated(mesh))

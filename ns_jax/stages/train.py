@@ -9,7 +9,7 @@ from absl import logging
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import UserError
-from ns_jax.interop.artifact import has_artifact, load_artifact, save_artifact
+from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
 from ns_jax.parallel.hosts import barrier, is_lead
 from ns_jax.parallel.mesh import check_divides, host_rows, to_global
 from ns_jax.pseudo_labels.store import join
@@ -122,10 +122,9 @@ def _hand_over(iteration: Iteration, state: TrainState, labeled, teacher: str | 
     config, row = iteration.config, iteration.variant
     if is_lead():
         variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
-        save_artifact(iteration.model_dir, variables, {
-            "variant": row.name, "class_names": list(labeled.class_names),
-            "resolution": config.test_resolution or row.test_resolution, "crop_padding": row.crop_padding,
-            "interpolation": row.interpolation, "mean": row.mean, "std": row.std, "steps": int(state.step),
-            "training": iteration.fingerprint, "teacher": teacher})  # fmt: skip
+        save_artifact(iteration.model_dir, variables, model_card(
+            row, labeled.num_classes, class_names=list(labeled.class_names), steps=int(state.step),
+            resolution=config.test_resolution or row.test_resolution, training=iteration.fingerprint,
+            teacher=teacher))  # fmt: skip
     barrier("train: model written")
     logging.info("model of %s: %s", iteration.title("train"), load_artifact(iteration.model_dir).fingerprint)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import VARIANTS, get_variant
+from ns_jax.models.zoo import create_model
 
 # B0 to B7 and L2: the official counts (1000 classes). L0, L1: the paper's rounded figures are 140M and
 # 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.
@@ -15,13 +15,13 @@ PARAMETERS = {
     "efficientnet-b3": 12_233_232, "efficientnet-b4": 19_341_616, "efficientnet-b5": 30_389_784,
     "efficientnet-b6": 43_040_704, "efficientnet-b7": 66_347_960, "efficientnet-l0": 140_764_664,
     "efficientnet-l1": 272_630_564, "efficientnet-l2": 480_309_308, "efficientnet-b0-svhn": 5_288_548,
-    "efficientnet-small": 322_008,
+    "efficientnet-small": 322_008, "resnet-50": 25_557_032,
 }  # fmt: skip
 
 
 @functools.cache
 def shapes(name):
-    model = EfficientNet(get_variant(name), 1000)
+    model = create_model(get_variant(name), 1000)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)
 
@@ -35,19 +35,22 @@ def test_parameter_count(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_output_shapes(name):
     row = get_variant(name)
-    model = EfficientNet(row, 1000)
+    model = create_model(row, 1000)
     variables = shapes(name)
     image = jax.ShapeDtypeStruct((2, row.resolution, row.resolution, 3), jnp.float32)
     logits = jax.eval_shape(model.apply, variables, image)
     assert logits.shape == (2, 1000) and logits.dtype == jnp.float32
 
 
-def test_features():
-    row, variables = get_variant("efficientnet-b2"), shapes("efficientnet-b2")
-    model = EfficientNet(row, 1000)
+@pytest.mark.parametrize("name, channels", [("efficientnet-b2", (16, 24, 48, 120, 352, 1408, 1408)),
+                                            ("resnet-50", (64, 256, 512, 1024, 2048, 2048, 2048))])  # fmt: skip
+def test_features(name, channels):
+    model = create_model(get_variant(name), 1000)
     image = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
-    features = jax.eval_shape(lambda v, x: model.apply(v, x, features_only=True), variables, image)
-    assert features.shape == (2, 1408)
+    features = jax.eval_shape(lambda v, x: model.apply(v, x, features_only=True), shapes(name), image)
+    maps = [f"reduction_{i}" for i in range(1, 6)]
+    assert [features[key].shape for key in maps] == [(2, 64 >> i, 64 >> i, c) for i, c in enumerate(channels[:5], 1)]
+    assert features["features"].shape == (2, 2, 2, channels[5]) and features["pooled"].shape == (2, channels[6])
 
 
 def test_l2_is_as_deep_and_wide_as_the_paper_says():

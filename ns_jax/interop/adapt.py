@@ -1,0 +1,38 @@
+"""Another resolution, other classes, a fresh classifier: changes to a model that was read."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from ns_jax.errors import UserError
+from ns_jax.interop.artifact import Artifact, default_class_names
+from ns_jax.models.layers import dense_kernel_init
+
+
+def fresh_classifier(artifact: Artifact, class_names: Sequence[str], seed: int = 0) -> Artifact:
+    """The same model with a newly initialised classifier for other classes."""
+    params = artifact.variables["params"]
+    features = params["classifier"]["kernel"].shape[0]
+    kernel = np.asarray(dense_kernel_init(jax.random.key(seed), (features, len(class_names))))
+    classifier = {"kernel": kernel, "bias": np.zeros(len(class_names), np.float32)}
+    variables = artifact.variables | {"params": params | {"classifier": classifier}}
+    return dataclasses.replace(artifact, variables=variables, card=artifact.card | {"class_names": list(class_names)})
+
+
+def adapt(artifact: Artifact, resolution: int | None = None, num_classes: int | None = None,
+          class_names: Sequence[str] | None = None, seed: int = 0) -> Artifact:  # fmt: skip
+    """A model with what is not None changed; see `ns_jax.load`.
+
+    Raises:
+      UserError: as many names as classes are needed.
+    """
+    count = num_classes or len(artifact.card["class_names"])
+    if class_names is not None and len(class_names) != count:
+        raise UserError(f"{len(class_names)} class names for {count} classes")
+    if count != len(artifact.card["class_names"]):
+        artifact = fresh_classifier(artifact, class_names or default_class_names(count), seed)
+    changes = {"resolution": resolution, "class_names": class_names and list(class_names)}
+    card = artifact.card | {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(artifact, card=card)

@@ -1,0 +1,161 @@
+"""From weights under foreign names to this project's, every one of them accounted for."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from ns_jax.errors import UserError
+from ns_jax.interop.artifact import Artifact, describe_differences, model_card
+from ns_jax.interop.names import names
+from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
+from ns_jax.models.zoo import create_model
+
+OTHER_NAMINGS = {  # beginning of a name -> whose it is
+    "features.": "torchvision", "_conv_stem.": "efficientnet_pytorch", "backbone.": "a segmentation or detection model",
+    "stem_conv": "keras.applications", "layer1.": "a ResNet of torchvision or timm",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignWeights:
+    """Weights as a file names them.
+
+    Attributes:
+      scheme: of the names, see `interop.names`.
+      shapes: {name: shape}, without optimiser slots and counters.
+      get: name -> array, read when asked for.
+      where: the file, for messages and for hints in its name.
+      card: what the file itself says: variant, resolution, mean, std, ...
+    """
+
+    scheme: str
+    shapes: dict[str, tuple[int, ...]]
+    get: Callable[[str], np.ndarray]
+    where: str
+    card: dict = dataclasses.field(default_factory=dict)
+
+
+@functools.cache
+def expected_shapes(row, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """{key: shape} of all variables of a row's model."""
+    model = create_model(row, num_classes)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    tree = jax.eval_shape(model.init, jax.random.key(0), image)
+    return {key: tuple(leaf.shape) for key, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def _agreement(foreign: ForeignWeights, row: EfficientNetVariant) -> float:
+    """Share of the names that a row and a file have in common, and a little more for an equal stem."""
+    known = names(row, foreign.scheme)
+    wanted = {name.name for name in known.values()}
+    common = len(wanted & foreign.shapes.keys()) / len(wanted | foreign.shapes.keys())
+    out_axis = -1 if foreign.scheme == "tf" else 0
+    stem = foreign.shapes.get(known["params/stem/kernel"].name, (0,))
+    head = foreign.shapes.get(known["params/head/kernel"].name, (0,))
+    equal = [stem[out_axis] == row.round_filters(row.stem_filters), head[out_axis] == row.round_filters(row.head_filters)]
+    return common + 0.01 * sum(equal)
+
+
+def recognize_variant(foreign: ForeignWeights) -> EfficientNetVariant:
+    """The row whose names and widths are nearest. Rows that differ in strides alone: the first."""
+    rows = [row for row in VARIANTS.values() if isinstance(row, EfficientNetVariant)]
+    return max(rows, key=lambda row: _agreement(foreign, row))
+
+
+def _likely_reason(foreign: ForeignWeights, row, given: bool) -> str:
+    for start, whose in OTHER_NAMINGS.items():
+        if any(name.startswith(start) for name in foreign.shapes):
+            return f"they have the names of {whose}"
+    nearest = recognize_variant(foreign)
+    if given and _agreement(foreign, nearest) > _agreement(foreign, row):
+        return f"they look like another variant, {nearest.name}"
+    if _agreement(foreign, row) < 0.5:
+        return "they are of another architecture"
+    return "the file is incomplete, or of a modified model"
+
+
+def _refuse_symmetric_padding(foreign: ForeignWeights) -> None:
+    """timm's efficientnet_* have the names and shapes of tf_efficientnet_*, but another padding and epsilon."""
+    said = foreign.card.get("architecture") or epath.Path(foreign.where).name
+    if foreign.scheme != "tf" and re.match(r"(hf_hub:|timm[/_])*efficientnet_(b\d|l2)", said):
+        raise UserError(f"{foreign.where}: {said} was trained in PyTorch, with symmetric padding and batch norm's epsilon "
+                        "1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or rename the file if "
+                        "it is one)")  # fmt: skip
+
+
+def _resolution(row, foreign: ForeignWeights) -> int:
+    is_475 = row.name == "efficientnet-l2" and re.search(r"(?<!\d)475(?!\d)", foreign.where)
+    return 475 if is_475 else row.test_resolution
+
+
+def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact:
+    """Translates names and layouts.
+
+    Args:
+      foreign: what was read.
+      variant: row of the table; recognised from names and shapes where None.
+
+    Raises:
+      UserError: lists every missing, surplus and misshapen tensor, and the likely reason.
+    """
+    _refuse_symmetric_padding(foreign)
+    row = get_variant(variant) if variant else recognize_variant(foreign)
+    if not isinstance(row, EfficientNetVariant):
+        raise UserError(f"{foreign.where}: only EfficientNets are read from other libraries, not {row.name}")
+    known = names(row, foreign.scheme)
+    bias = foreign.shapes.get(known["params/classifier/bias"].name, (1000,))
+    want = {}
+    for key, shape in expected_shapes(row, bias[0]).items():
+        name = known[key]
+        want[name.name] = tuple(name.from_ours(np.broadcast_to(np.float32(0), shape)).shape)
+    if problems := describe_differences(foreign.shapes, want):
+        raise UserError(f"the weights in {foreign.where} do not fit {row.name}: "
+                        f"{_likely_reason(foreign, row, bool(variant))}; {problems}")  # fmt: skip
+    flat = {key: np.ascontiguousarray(name.to_ours(foreign.get(name.name)), np.float32) for key, name in known.items()}
+    card = model_card(row, bias[0], resolution=_resolution(row, foreign), imported_from=epath.Path(foreign.where).name)
+    card |= {key: value for key, value in foreign.card.items() if key in card}
+    return Artifact(unflatten_dict(flat, sep="/"), card, epath.Path(foreign.where))
+
+
+def check_artifact(artifact: Artifact) -> None:
+    """Raises UserError unless the weights are those of the model that the card describes; lists what differs."""
+    have = {key: tuple(value.shape) for key, value in flatten_dict(artifact.variables, sep="/").items()}
+    count = len(artifact.card["class_names"])
+    if problems := describe_differences(have, expected_shapes(get_variant(artifact.card["variant"]), count)):
+        raise UserError(f"the weights in {artifact.folder} do not fit {artifact.card['variant']} with {count} classes, "
+                        f"which its card names: {problems}")  # fmt: skip
+
+
+def from_variables(variables: dict, folder: epath.Path, variant: str | None, **known) -> Artifact:
+    """Variables of this project without a card: the row is the one whose names and shapes they have.
+
+    Raises:
+      UserError: no row has them.
+    """
+    have = {key: tuple(value.shape) for key, value in flatten_dict(variables, sep="/").items()}
+    num_classes = have["params/classifier/bias"][0]
+    num_blocks = len({key.split("/")[1] for key in have if "/blocks_" in key})
+    # By the number of blocks first: all shapes of a large row take seconds to compute.
+    rows = [get_variant(variant)] if variant else [row for row in VARIANTS.values() if row.num_blocks == num_blocks]
+    for row in rows:
+        if have == expected_shapes(row, num_classes):
+            return Artifact(variables, model_card(row, num_classes, **known), folder)
+    problems = describe_differences(have, expected_shapes(rows[0], num_classes)) if rows else f"{num_blocks} blocks"
+    raise UserError(f"the weights in {folder} are not those of {variant or 'any variant'}: {problems}")
+
+
+def to_foreign(artifact: Artifact, scheme: str) -> dict[str, np.ndarray]:
+    """{name in `scheme`: array in its layout} of an artifact. Raises UserError for a ResNet."""
+    row = get_variant(artifact.card["variant"])
+    if not isinstance(row, EfficientNetVariant):
+        raise UserError(f"{row.name} has no names in other libraries: take --format=artifact, saved_model or stablehlo")
+    flat = flatten_dict(artifact.variables, sep="/")
+    return {name.name: np.ascontiguousarray(name.from_ours(np.asarray(flat[key])))
+            for key, name in names(row, scheme).items()}  # fmt: skip

@@ -1,0 +1,107 @@
+"""Every format in which weights come and go, recognised by what a path holds."""
+
+import dataclasses
+from collections.abc import Callable
+
+from etils import epath
+
+from ns_jax.errors import UserError
+from ns_jax.interop import artifact as artifacts
+from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
+from ns_jax.interop.artifact import Artifact
+from ns_jax.interop.foreign import ForeignWeights, to_artifact, to_foreign
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of weights under foreign names.
+
+    Attributes:
+      scheme: of the names, see `interop.names`.
+      read: (path, ema) -> ForeignWeights.
+      write: (path, arrays by foreign name, artifact); None where nobody needs it.
+    """
+
+    scheme: str
+    read: Callable[[epath.Path, bool], ForeignWeights]
+    write: Callable[[epath.Path, dict, Artifact], None] | None
+
+
+WEIGHTS = {
+    "timm": Format("timm", torch_state.read_safetensors, torch_state.write_safetensors),
+    "pth": Format("timm", torch_state.read_pth, None),
+    "npz": Format("npz", npz.read_npz, npz.write_npz),
+    "tf": Format("tf", tf_checkpoint.read_checkpoint, tf_checkpoint.write_checkpoint),
+}
+PROGRAMS = {"saved_model": (export.write_saved_model, export.run_saved_model),
+            "stablehlo": (export.write_stablehlo, export.run_stablehlo)}  # fmt: skip
+WRITABLE = ("artifact", *(name for name, one in WEIGHTS.items() if one.write), *PROGRAMS)
+SUFFIXES = {".safetensors": "timm", ".pth": "pth", ".pt": "pth", ".bin": "pth", ".npz": "npz", ".stablehlo": "stablehlo"}
+KNOWN = ("a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, timm's "
+         ".safetensors or .pth, an official TensorFlow checkpoint (folder or prefix), efficientnet-jax's .npz, or a name as "
+         "tf_efficientnet_b0.ns_jft_in1k")  # fmt: skip
+
+
+def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:
+    """(format, path of the file or folder), or None for what is none of them."""
+    if artifacts.has_artifact(path):
+        return "artifact", path
+    if path.name == artifacts.WEIGHTS and artifacts.has_artifact(path.parent):
+        return "artifact", path.parent
+    if tf_checkpoint.find_prefix(path):
+        return "tf", path
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"))
+        return ("timm", found[0]) if len(found) == 1 else None
+    if path.exists() and SUFFIXES.get(path.suffix) in WEIGHTS:
+        return SUFFIXES[path.suffix], path
+    return None
+
+
+def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
+    """The weights at a path, or under a name of the hub.
+
+    Args:
+      path_or_name: see KNOWN.
+      variant: row of the table; recognised where None.
+      ema: moving averages rather than raw weights, where a file has both.
+
+    Raises:
+      UserError: unknown format, or weights that do not fit.
+    """
+    path = epath.Path(path_or_name)
+    if not path.exists() and not epath.Path(f"{path}.index").exists():
+        repo = hub.hub_id(str(path_or_name))
+        if repo is None:
+            raise UserError(f"there is no {path_or_name}. A model is {KNOWN}")
+        path = hub.download(repo)
+    found = recognize(path)
+    if found is None:
+        raise UserError(f"{path_or_name} is of no known format. A model is {KNOWN}")
+    name, where = found
+    if name == "artifact":
+        artifact = artifacts.load_artifact(where)
+        if variant and variant != artifact.card["variant"]:
+            raise UserError(f"{where} is {artifact.card['variant']}, not {variant}")
+        return artifact
+    foreign = WEIGHTS[name].read(where, ema)
+    # A hub's folder is named by a commit: the name that was asked for says more.
+    return to_artifact(dataclasses.replace(foreign, where=str(path_or_name)), variant)
+
+
+def format_of(path: epath.Path) -> str:
+    """The format that the name of a file to be written asks for; a folder is an artifact."""
+    return SUFFIXES.get(path.suffix, "artifact")
+
+
+def write(path: epath.Path, artifact: Artifact, name: str) -> None:
+    """Writes the format `name` of WRITABLE. Raises UserError if something is there already."""
+    if path.exists():
+        raise UserError(f"{path} exists: nothing is overwritten, delete it or choose another name")
+    if name == "artifact":
+        card = {key: value for key, value in artifact.card.items() if key != "fingerprint"}
+        artifacts.save_artifact(path, artifact.variables, card)
+    elif name in WEIGHTS:
+        WEIGHTS[name].write(path, to_foreign(artifact, WEIGHTS[name].scheme), artifact)
+    else:
+        PROGRAMS[name][0](path, artifact)

@@ -1,0 +1,41 @@
+"""Weights by their name on the Hugging Face hub, where timm publishes them."""
+
+import re
+
+from etils import epath
+
+from ns_jax.errors import UserError
+
+NAME = re.compile(r"(?:hf_hub:|hf-hub:)?(?:timm/)?(tf_efficientnet_(?:b\d|l2)(?:[._]\w+)?)")
+OLD_TAGS = {"_ns": ".ns_jft_in1k", "_ns_475": ".ns_jft_in1k_475", "_ap": ".ap_in1k", "": ".ns_jft_in1k"}
+
+
+def hub_id(name: str) -> str | None:
+    """'tf_efficientnet_b0.ns_jft_in1k', timm's older 'tf_efficientnet_b0_ns' and 'tf_efficientnet_b0' (Noisy
+    Student's) to 'timm/tf_efficientnet_b0.ns_jft_in1k'; None for what is no such name."""
+    found = NAME.fullmatch(name)
+    if not found:
+        return None
+    model = found.group(1)
+    if "." in model:
+        return f"timm/{model}"
+    base, tag = re.fullmatch(r"(tf_efficientnet_(?:b\d|l2))(\w*)", model).groups()
+    if base == "tf_efficientnet_l2" and tag == "":
+        return None  # 475 or 800 px?
+    return f"timm/{base}{OLD_TAGS[tag]}" if tag in OLD_TAGS else None
+
+
+def download(repo: str) -> epath.Path:
+    """The folder with config.json and model.safetensors, from the user's cache where it is there.
+
+    Raises:
+      UserError: there is no such repository, or no network.
+    """
+    import huggingface_hub
+
+    try:
+        folder = huggingface_hub.snapshot_download(repo, allow_patterns=["config.json", "model.safetensors"])
+    except Exception as error:  # the hub's own errors, and those of the network below it
+        raise UserError(f"cannot get {repo} from the Hugging Face hub ({str(error).strip().splitlines()[0]}): is there a "
+                        "network? A downloaded file can be given by its path.") from None  # fmt: skip
+    return epath.Path(folder)

@@ -1,0 +1,227 @@
+"""A trained model to ask: logits, predictions, features."""
+
+import functools
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from etils import epath
+
+from ns_jax.checkpoint import newest_ema
+from ns_jax.data.preprocess import decode_and_crop
+from ns_jax.errors import UserError
+from ns_jax.files import read_json
+from ns_jax.interop import formats
+from ns_jax.interop.adapt import adapt
+from ns_jax.interop.artifact import Artifact, has_artifact
+from ns_jax.interop.foreign import check_artifact, from_variables
+from ns_jax.interop.imagenet import readable_name
+from ns_jax.models.layers import normalize_images
+from ns_jax.models.variants import Variant, get_variant
+from ns_jax.models.zoo import create_model
+
+MAX_BATCH = 32
+MAX_PIXELS = 3_000_000  # of a batch: what L2 at 800 px needs for one image stays below 4 GB
+
+
+class Prediction(NamedTuple):
+    """One class of one image: its index, its name (readable for ImageNet) and its probability."""
+
+    index: int
+    name: str
+    probability: float
+
+
+class Model:
+    """A trained model.
+
+    Attributes:
+      variant: row of the zoo.
+      num_classes: length of the logits.
+      class_names: of each class; ImageNet's are WordNet ids.
+      resolution: in pixels, at which `preprocess` makes images and the model is meant to be used.
+      variables: {params, batch_stats} on the device.
+      card: what is known about the model, as in model.json.
+    """
+
+    def __init__(self, artifact: Artifact):
+        self.card = artifact.card
+        self.variant: Variant = get_variant(self.card["variant"])
+        self.class_names: list[str] = list(self.card["class_names"])
+        self.num_classes = len(self.class_names)
+        self.resolution: int = self.card["resolution"]
+        self.module: nn.Module = create_model(self.variant, self.num_classes)
+        check_artifact(artifact)
+        # One array after the other, so that no second copy of the whole is ever in memory.
+        self.variables = _move_to_device(artifact.variables)
+
+    @functools.cached_property
+    def _apply(self):
+        mean, std = self.card["mean"], self.card["std"]
+
+        def apply(variables, images, endpoint):
+            images = normalize_images(images, mean, std, self.module.dtype)
+            if endpoint is None:
+                return self.module.apply(variables, images)
+            return self.module.apply(variables, images, features_only=True)[endpoint]
+
+        return jax.jit(apply, static_argnames="endpoint")
+
+    def _in_batches(self, images, endpoint: str | None) -> np.ndarray:
+        images = _checked_images(images)
+        height, width = images.shape[1:3]
+        if (height, width) != (self.resolution, self.resolution):
+            warnings.warn(f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
+                          "them as it wants them", stacklevel=3)  # fmt: skip
+        limit = max(1, min(MAX_BATCH, MAX_PIXELS // (height * width)))
+        limit = 2 ** (limit.bit_length() - 1)
+        results = []
+        for start in range(0, max(1, len(images)), limit):
+            part = images[start : start + limit]
+            # Padded to a power of two: few programs are compiled, whatever the sizes of the batches.
+            rows = 2 ** max(0, len(part) - 1).bit_length()
+            padded = np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])
+            results.append(np.asarray(self._apply(self.variables, padded, endpoint=endpoint))[: len(part)])
+        return np.concatenate(results)
+
+    def logits(self, images) -> np.ndarray:
+        """Logits, float32 [N, num_classes].
+
+        Args:
+          images: [N, H, W, 3], uint8 or float, on the 0..255 scale, RGB, as `preprocess` makes them.
+
+        Raises:
+          UserError: another rank or number of channels, or floats on another scale.
+        """
+        return self._in_batches(images, None)
+
+    def features(self, images, endpoint: str = "pooled") -> np.ndarray:
+        """Activations: 'pooled' float32 [N, C], or maps [N, H', W', C], 'features' (before the pooling) and
+        'reduction_1' to 'reduction_5' (half to 1/32 of the resolution). Images as for `logits`."""
+        images = _checked_images(images)
+        shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), np.float32)
+        known = jax.eval_shape(lambda v, x: self.module.apply(v, x, features_only=True), self.variables, shape)
+        if endpoint not in known:
+            raise UserError(f"unknown endpoint {endpoint!r}: there are {', '.join(sorted(known))}")
+        return self._in_batches(images, endpoint)
+
+    def preprocess(self, image) -> np.ndarray:
+        """A file or a uint8 array [H, W, 3] to float32 [resolution, resolution, 3] on the 0..255 scale.
+
+        Bicubic resize of the centre crop, as the official evaluation does it: neither rounded nor clipped.
+
+        Raises:
+          UserError: not a whole image; names the file.
+        """
+        return decode_and_crop(image, self.resolution, self.card["crop_padding"])
+
+    def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
+        """The `top` most probable classes of each image, the first one first.
+
+        Args:
+          files_or_arrays: paths and uint8 arrays [H, W, 3] of any size; one alone counts as a list of one.
+          top: at most so many classes.
+
+        Raises:
+          UserError: see `preprocess`.
+        """
+        if isinstance(files_or_arrays, str | os.PathLike) or getattr(files_or_arrays, "ndim", 0) == 3:
+            files_or_arrays = [files_or_arrays]
+        if not len(files_or_arrays):
+            return []
+        return self.top_classes(self.logits(np.stack([self.preprocess(one) for one in files_or_arrays])), top)
+
+    def top_classes(self, logits: np.ndarray, top: int = 5) -> list[list[Prediction]]:
+        """Logits [N, num_classes] to the `top` most probable classes of each row."""
+        shifted = np.exp(logits - logits.max(-1, keepdims=True))
+        probs = shifted / shifted.sum(-1, keepdims=True)
+        order = np.argsort(-probs, axis=-1, kind="stable")[:, :top]
+        return [[Prediction(int(i), readable_name(self.class_names[i]), float(row[i])) for i in best]
+                for row, best in zip(probs, order, strict=True)]  # fmt: skip
+
+
+def _move_to_device(tree: dict) -> dict:
+    """Puts the leaves of nested dicts onto the device and empties the dicts."""
+    moved = {}
+    for key in list(tree):
+        value = tree.pop(key)
+        moved[key] = _move_to_device(value) if isinstance(value, dict) else jax.device_put(value)
+    return moved
+
+
+def _checked_images(images) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise UserError(f"images must be [N, height, width, 3], not {list(images.shape)}")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"images must be uint8 or float, not {images.dtype}")
+    if images.size and 0 < np.abs(images).max() <= 3:
+        raise UserError(f"float images must be on the 0..255 scale; these go from {images.min():.3g} to {images.max():.3g}, "
+                        "as if scaled or normalised before")  # fmt: skip
+    return images.astype(np.float32)
+
+
+def _run_model(path: epath.Path) -> epath.Path | None:
+    """The model of a run's folder: its own, or that of its last finished iteration."""
+    folders = [path / "model", *(one / "model" for one in path.glob("*_*"))]
+    found = [folder for folder in folders if has_artifact(folder)]
+    return max(found, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.parent.name)]) if found else None
+
+
+def _checkpoint_artifact(folder: epath.Path, variant: str | None) -> Artifact | None:
+    """The EMA of a run's newest checkpoint, or None where there is no checkpoint."""
+    found = newest_ema(folder)
+    if found is None:
+        return None
+    step, variables = found
+    labeled = folder.parent / "data" / "labeled.json"
+    names = read_json(labeled)["class_names"] if labeled.exists() else None
+    return from_variables(variables, folder, variant, class_names=names, steps=step)
+
+
+def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
+    """The weights at a path or under a name: `formats.read`, and the folders of runs.
+
+    Raises:
+      UserError: see `formats.read`.
+    """
+    path = epath.Path(path_or_name)
+    if path.is_dir() and formats.recognize(path) is None:
+        if model := _run_model(path):
+            return formats.read(model, variant, ema)
+        for folder in (path, path / "checkpoints", path.parent):
+            if artifact := _checkpoint_artifact(folder, variant):
+                return artifact
+    return formats.read(path_or_name, variant, ema)
+
+
+def load(path_or_name, variant: str | None = None, *, ema: bool = True, resolution: int | None = None,
+         num_classes: int | None = None, class_names: Sequence[str] | None = None, seed: int = 0) -> Model:  # fmt: skip
+    """Opens a trained model.
+
+    Args:
+      path_or_name: a model folder, run folder or checkpoint folder of this project; timm's `.safetensors` or
+        `.pth`; an official TensorFlow checkpoint (folder or prefix); efficientnet-jax's `.npz`; or a name on the
+        Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
+      variant: row of `ns_jax/models/variants.py`; recognised from the weights where None.
+      ema: False takes the raw weights of a file that has both.
+      resolution: in pixels; the model's own where None. L2 is 800 px, unless its name says 475.
+      num_classes: another number of classes: the classifier is replaced by a fresh one.
+      class_names: names of the classes.
+      seed: of a fresh classifier.
+
+    Returns:
+      A Model.
+
+    Raises:
+      UserError: unknown format, or weights that do not fit; lists every name that is wrong.
+    """
+    artifact = read(path_or_name, variant, ema)
+    return Model(adapt(artifact, resolution, num_classes, class_names, seed))
