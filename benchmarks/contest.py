@@ -42,16 +42,16 @@ class Contestant:
         self.process.wait()
 
 
-def serve(work: Callable[[], float | None]) -> None:
+def serve(work: Callable[[], object], times_itself: bool = False) -> None:
     """The contestant's side: warms up, then runs `work` for about a second at each line of standard input.
 
-    `work` may return its seconds itself, where a part of it must not count.
+    With `times_itself`, `work` returns the seconds that count; what it returns otherwise is not looked at.
     """
 
     def timed() -> float:
         start = time.perf_counter()
-        seconds = work()
-        return time.perf_counter() - start if seconds is None else seconds
+        result = work()
+        return result if times_itself else time.perf_counter() - start
 
     timed()
     repeats = max(1, round(TURN_SECONDS / timed()))

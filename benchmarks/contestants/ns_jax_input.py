@@ -30,7 +30,7 @@ def main(folder: str) -> None:
             next(batches)
         return (time.perf_counter() - start) * source.count / (COUNTED * BATCH)
 
-    serve(work)
+    serve(work, times_itself=True)
 
 
 if __name__ == "__main__":
