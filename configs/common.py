@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
     # --- Model ------------------------------------------------------------------------------
     c.variant = "efficientnet-b0"  # a row of ns_jax/models/variants.py
     c.dtype = "bfloat16"  # of the computation: 'bfloat16' or 'float32'; parameters are float32
+    # Where training starts: '' (random weights), 'teacher', or any model that ns_jax.load opens. The
+    # classifier is new where the classes are others.
+    c.init_from = ""
     c.bn_group_size = 0  # devices that share batch norm statistics; 0: all of them
 
     # --- Data: a source is 'mnist5k:SPLIT', 'folder:PATH' or 'tfds:NAME/SPLIT' -----------------

@@ -94,6 +94,8 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
                  f"{where}data.unlabeled is set, but there is no teacher: set teacher to a model folder")  # fmt: skip
     else:
         _require(not config.teacher, f"{where}teacher is set, but data.unlabeled is empty: there is nothing to label")
+    _require(config.init_from != "teacher" or config.teacher or not first,
+             f"{where}init_from='teacher', but there is no teacher")  # fmt: skip
     unknown = [stage for stage in config.stages if stage not in STAGES]
     _require(not unknown, f"{where}unknown stage {unknown and unknown[0]!r}: there are {', '.join(STAGES)}")
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from ns_jax.errors import UserError
 
@@ -45,6 +45,7 @@ def check(artifact, path, name: str) -> str:
 
 
 def main(argv) -> None:
+    logging.set_verbosity(logging.WARNING)
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}")

@@ -96,7 +96,7 @@ class Model:
           images: [N, H, W, 3], uint8 or float, on the 0..255 scale, RGB, as `preprocess` makes them.
 
         Raises:
-          UserError: another rank or number of channels, or floats on another scale.
+          UserError: another rank or number of channels.
         """
         return self._in_batches(images, None)
 
@@ -163,8 +163,8 @@ def _checked_images(images) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(f"images must be uint8 or float, not {images.dtype}")
     if images.size and 0 < np.abs(images).max() <= 3:
-        raise UserError(f"float images must be on the 0..255 scale; these go from {images.min():.3g} to {images.max():.3g}, "
-                        "as if scaled or normalised before")  # fmt: skip
+        warnings.warn(f"float images are taken to be on the 0..255 scale, and these go from {images.min():.3g} to "
+                      f"{images.max():.3g}: were they scaled or normalised before?", stacklevel=4)  # fmt: skip
     return images.astype(np.float32)
 
 

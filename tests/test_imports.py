@@ -12,7 +12,7 @@ LAYERS = {  # package -> what of ns_jax it may import
     "predict": {"__init__", "data", "files", "errors", "load"},
     "model": {"data", "checkpoint", "interop", "models", "files", "errors"},
     "stages": {"training", "data", "pseudo_labels", "robustness", "report", "models", "parallel", "checkpoint",
-               "interop", "stages", "config", "errors", "files"},
+               "interop", "model", "stages", "config", "errors", "files"},
     "training": {"models", "parallel", "training", "errors"},
     "data": {"data", "errors", "files"},
     "pseudo_labels": {"pseudo_labels", "errors", "files"},

@@ -45,8 +45,8 @@ def read_checkpoint(path: epath.Path, ema: bool) -> ForeignWeights:
         raise UserError(f"{prefix} is not a readable TensorFlow checkpoint ({str(error).splitlines()[0]})") from None
     stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
               if not NOT_WEIGHTS.search(name)}  # fmt: skip
-    roots = [name.removesuffix("stem/conv2d/kernel") for name in stored if name.endswith("stem/conv2d/kernel")]
-    root = roots[0] if roots else ""
+    stem = re.compile(rf"(.*)stem/conv2d/kernel({EMA})?")
+    root = next((found[1] for found in map(stem.fullmatch, stored) if found), "")
     if ema and not any(name.endswith(EMA) for name in stored):
         raise UserError(f"{prefix} has no moving averages, with which these models are meant to be used: ema=False "
                         "takes its raw weights")  # fmt: skip

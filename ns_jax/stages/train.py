@@ -18,6 +18,7 @@ from ns_jax.report.writer import create_writer
 from ns_jax.stages.common import Iteration, build_model, check_classes
 from ns_jax.stages.label import label_store
 from ns_jax.stages.select import require_current, selection_of
+from ns_jax.stages.warm_start import warm_start
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
 from ns_jax.training.state import TrainState, create_state
@@ -74,7 +75,7 @@ def run(iteration: Iteration) -> None:
     train_step = make_train_step(config, model, optimizer, schedule, mesh)
     state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
     checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "")
-    state = checkpoints.restore_newest(state) or state
+    state = checkpoints.restore_newest(state) or warm_start(iteration, state, list(labeled.class_names))
     start_step = int(state.step)
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")

@@ -1,0 +1,262 @@
+"""Weights in every format: what comes back is what went in, and what does not fit is named."""
+
+import collections
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+from etils import epath
+from flax.traverse_util import flatten_dict
+
+from ns_jax.errors import UserError
+from ns_jax.interop import formats
+from ns_jax.interop.foreign import ForeignWeights, expected_shapes, to_artifact, to_foreign
+from ns_jax.interop.names import names
+from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
+from tests.interop.weights import random_artifact
+
+B0 = "efficientnet-b0"
+ENDINGS = {"artifact": "", "timm": ".safetensors", "npz": ".npz", "tf": ""}
+
+
+def assert_same(first, second):
+    first, second = (flatten_dict(one.variables, sep="/") for one in (first, second))
+    assert first.keys() == second.keys()
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("variant, classes", [(B0, 1000), ("efficientnet-small", 7)])
+def test_round_trip(tmp_path, name, variant, classes):
+    artifact = random_artifact(variant, classes)
+    path = epath.Path(tmp_path / f"weights{ENDINGS[name]}")
+    formats.write(path, artifact, name)
+    again = formats.read(path)
+    assert_same(artifact, again)
+    for field in ("variant", "class_names", "resolution", "crop_padding", "mean", "std"):
+        assert np.array_equal(again.card[field], artifact.card[field]), field
+    formats.write(epath.Path(tmp_path / f"second{ENDINGS[name]}"), again, name)
+    assert_same(artifact, formats.read(tmp_path / f"second{ENDINGS[name]}"))
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        formats.write(path, artifact, name)
+
+
+@pytest.mark.parametrize("scheme", ["timm", "npz", "tf"])
+def test_every_weight_has_a_name_of_its_own(scheme):
+    for row in VARIANTS.values():
+        if isinstance(row, EfficientNetVariant):
+            known = names(row, scheme)
+            assert len({one.name for one in known.values()}) == len(known), row.name
+            if row.depth < 1.2:
+                assert known.keys() == expected_shapes(row, 1000).keys()
+
+
+def official_names(row) -> set[str]:
+    """As the official code names its variables: Keras counts layers of a class within each block."""
+    found = set()
+
+    def weights(scope, *leaves):
+        found.update(f"{scope}/{leaf}" for leaf in leaves)
+
+    norm_leaves = ("gamma", "beta", "moving_mean", "moving_variance")
+    for scope in ("stem", "head"):
+        weights(f"{scope}/conv2d", "kernel")
+        weights(f"{scope}/tpu_batch_normalization", *norm_leaves)
+    weights("head/dense", "kernel", "bias")
+    blocks = [stage.expand for stage in row.stages for _ in range(row.round_repeats(stage.repeats))]
+    for index, expand in enumerate(blocks):
+        used = collections.Counter()
+
+        def unique(name, used=used, index=index):
+            used[name] += 1
+            return f"blocks_{index}/{name}" + (f"_{used[name] - 1}" if used[name] > 1 else "")
+
+        if expand != 1:
+            weights(unique("conv2d"), "kernel")
+            weights(unique("tpu_batch_normalization"), *norm_leaves)
+        weights(unique("depthwise_conv2d"), "depthwise_kernel")
+        weights(unique("tpu_batch_normalization"), *norm_leaves)
+        weights(f"blocks_{index}/se/conv2d", "kernel", "bias")
+        weights(f"blocks_{index}/se/conv2d_1", "kernel", "bias")
+        weights(unique("conv2d"), "kernel")
+        weights(unique("tpu_batch_normalization"), *norm_leaves)
+    return found
+
+
+@pytest.mark.parametrize("name", [B0, "efficientnet-l2"])
+def test_every_official_name_is_accounted_for(name):
+    row = get_variant(name)
+    assert {one.name for one in names(row, "tf").values()} == official_names(row)
+
+
+def write_tf(prefix, arrays: dict) -> None:
+    tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=list(arrays), shape_and_slices=[""] * len(arrays),
+                      tensors=list(arrays.values()))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def official_checkpoint():
+    """(raw artifact, EMA artifact, {official variable: value} of both and of what training adds)."""
+    raw, ema = random_artifact(B0, seed=1), random_artifact(B0, seed=2)
+    variables = {}
+    for name, value in to_foreign(raw, "tf").items():
+        variables[f"{B0}/{name}"] = value
+        if "moving" not in name:
+            variables |= {f"{B0}/{name}/RMSProp": value, f"{B0}/{name}/RMSProp_1": value}
+    variables |= {f"{B0}/{name}/ExponentialMovingAverage": value for name, value in to_foreign(ema, "tf").items()}
+    return raw, ema, variables | {"global_step": np.int64(7)}
+
+
+def test_official_checkpoint_gives_its_moving_averages(tmp_path, official_checkpoint):
+    raw, ema, variables = official_checkpoint
+    write_tf(tmp_path / "model.ckpt-7", variables)
+    for path in (tmp_path, tmp_path / "model.ckpt-7"):
+        assert_same(formats.read(path), ema)
+        assert_same(formats.read(path, ema=False), raw)
+
+
+def test_checkpoint_trained_on_gpus(tmp_path, official_checkpoint):
+    _, ema, variables = official_checkpoint
+    write_tf(tmp_path / "gpu", {name.replace("tpu_batch", "batch"): value for name, value in variables.items()})
+    assert_same(formats.read(tmp_path / "gpu"), ema)
+
+
+def test_checkpoint_without_moving_averages(tmp_path, official_checkpoint):
+    raw, _, variables = official_checkpoint
+    write_tf(tmp_path / "raw", {name: value for name, value in variables.items() if "Exponential" not in name})
+    with pytest.raises(UserError, match=r"no moving averages.*ema=False"):
+        formats.read(tmp_path / "raw")
+    assert_same(formats.read(tmp_path / "raw", ema=False), raw)
+
+
+def test_all_that_is_wrong_is_listed(tmp_path, official_checkpoint):
+    variables = dict(official_checkpoint[2])
+    del variables[f"{B0}/stem/conv2d/kernel/ExponentialMovingAverage"]
+    variables[f"{B0}/blocks_3/extra/ExponentialMovingAverage"] = np.zeros(3, np.float32)
+    variables[f"{B0}/head/conv2d/kernel/ExponentialMovingAverage"] = np.zeros((1, 1, 2, 2), np.float32)
+    write_tf(tmp_path / "wrong", variables)
+    with pytest.raises(UserError) as error:
+        formats.read(tmp_path / "wrong")
+    for words in ("missing stem/conv2d/kernel", "stem/conv2d/kernel (which has no moving average)",
+                  "surplus blocks_3/extra", "head/conv2d/kernel is (1, 1, 2, 2), not (1, 1, 320, 1280)"):  # fmt: skip
+        assert words in str(error.value)
+
+
+def save_timm(path, artifact, **changes):
+    safetensors.numpy.save_file(to_foreign(artifact, "timm") | changes, path)
+
+
+def test_timm_and_official_names_lead_to_the_same(tmp_path):
+    artifact = random_artifact("efficientnet-b1", 5)
+    save_timm(tmp_path / "b1.safetensors", artifact)
+    write_tf(tmp_path / "b1", {f"efficientnet-b1/{name}/ExponentialMovingAverage": value
+                               for name, value in to_foreign(artifact, "tf").items()})  # fmt: skip
+    assert_same(formats.read(tmp_path / "b1.safetensors"), formats.read(tmp_path / "b1"))
+
+
+def test_timm_layout(tmp_path):
+    arrays = to_foreign(random_artifact(B0), "timm")
+    assert arrays["conv_stem.weight"].shape == (32, 3, 3, 3)
+    assert arrays["blocks.1.0.conv_dw.weight"].shape == (96, 1, 3, 3)
+    assert arrays["blocks.1.0.se.conv_reduce.weight"].shape == (4, 96, 1, 1)
+    assert arrays["classifier.weight"].shape == (1000, 1280)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b1", "efficientnet-b5", "efficientnet-l0",
+                                  "efficientnet-l2", "efficientnet-small"])  # fmt: skip
+def test_variants_are_recognised(name):
+    row = get_variant(name)
+    known, shapes = names(row, "timm"), expected_shapes(row, 10)
+    blank = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+    arrays = {known[key].name: known[key].from_ours(value) for key, value in blank.items()}
+    foreign = ForeignWeights("timm", {key: value.shape for key, value in arrays.items()}, arrays.__getitem__, "some.file")
+    smaller = dataclasses.replace(foreign, get=lambda key: np.zeros((1,) * arrays[key].ndim))
+    assert to_artifact(smaller).card["variant"] == name
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"head.extra": np.zeros(2, np.float32)}, ("surplus head.extra", "incomplete, or of a modified model")),
+    ({"bn1.weight": np.zeros(7, np.float32)}, ("bn1.weight is (7,), not (32,)",))])  # fmt: skip
+def test_wrong_tensors(tmp_path, change, words):
+    save_timm(tmp_path / "x.safetensors", random_artifact(B0, 3), **change)
+    with pytest.raises(UserError) as error:
+        formats.read(tmp_path / "x.safetensors")
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_wrong_variant(tmp_path):
+    save_timm(tmp_path / "x.safetensors", random_artifact("efficientnet-b1", 3))
+    with pytest.raises(UserError, match="look like another variant, efficientnet-b1"):
+        formats.read(tmp_path / "x.safetensors", variant=B0)
+
+
+@pytest.mark.parametrize("name, whose", [("features.0.0.weight", "torchvision"), ("_conv_stem.weight", "efficientnet_pytorch")])
+def test_other_namings_are_named(tmp_path, name, whose):
+    safetensors.numpy.save_file({name: np.zeros(3, np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=whose):
+        formats.read(tmp_path / "x.safetensors")
+
+
+def test_models_with_symmetric_padding_are_refused(tmp_path):
+    save_timm(tmp_path / "efficientnet_b0_ra-3dd342df.safetensors", random_artifact(B0, 3))
+    with pytest.raises(UserError, match="symmetric padding"):
+        formats.read(tmp_path / "efficientnet_b0_ra-3dd342df.safetensors")
+    save_timm(tmp_path / "model.safetensors", random_artifact(B0, 3))
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0"}))
+    with pytest.raises(UserError, match="tf_efficientnet"):
+        formats.read(tmp_path / "model.safetensors")
+
+
+def test_config_of_the_hub_is_believed(tmp_path):
+    save_timm(tmp_path / "model.safetensors", random_artifact(B0, 3))
+    config = {"architecture": "tf_efficientnet_b0", "num_classes": 3, "pretrained_cfg": {
+        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 192, 192], "interpolation": "bicubic"}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    card = formats.read(tmp_path).card
+    assert (card["mean"], card["std"], card["resolution"]) == ((0.5,) * 3, (0.25,) * 3, 192)
+    config["pretrained_cfg"]["interpolation"] = "bilinear"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="bilinear"):
+        formats.read(tmp_path)
+
+
+def test_l2_of_475_pixels_is_known_by_its_name():
+    row = get_variant("efficientnet-l2")
+    shapes = expected_shapes(row, 1000)
+    known = names(row, "timm")
+    arrays = {known[key].name: known[key].from_ours(np.broadcast_to(np.float32(0), shape)) for key, shape in shapes.items()}
+    foreign = ForeignWeights("timm", {key: value.shape for key, value in arrays.items()},
+                             lambda key: np.zeros((1,) * arrays[key].ndim), "tf_efficientnet_l2_ns_475-bebbd00a.pth")  # fmt: skip
+    assert to_artifact(foreign).card["resolution"] == 475
+    assert to_artifact(dataclasses.replace(foreign, where="tf_efficientnet_l2_ns-df73bb44.pth")).card["resolution"] == 800
+
+
+@pytest.mark.parametrize("name", ["weights.bin2", "weights.safetensors", "weights.npz"])
+def test_unknown_or_damaged_file(tmp_path, name):
+    (tmp_path / name).write_bytes(b"nothing in particular")
+    with pytest.raises(UserError) as error:
+        formats.read(tmp_path / name)
+    assert name in str(error.value) and ("TensorFlow checkpoint" in str(error.value) or "is not a" in str(error.value))
+
+
+def test_nothing_there():
+    with pytest.raises(UserError, match=r"there is no no/such/thing.*efficientnet-jax"):
+        formats.read("no/such/thing")
+
+
+@pytest.mark.parametrize("name", ["saved_model", "stablehlo"])
+def test_programs(tmp_path, name):
+    artifact = random_artifact("efficientnet-small", 7)
+    path = epath.Path(tmp_path / "program")
+    formats.write(path, artifact, name)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
+    want = np.asarray(jax.jit(formats.export.logits_function(artifact.card))(artifact.variables, images))
+    assert want.std() > 0.01
+    for count in (1, 3):
+        got = formats.PROGRAMS[name][1](path, images[:count])
+        assert np.abs(got - want[:count]).max() <= 1e-4 * want.std()

@@ -1,0 +1,216 @@
+"""ns_jax.load, predict and convert, as a user calls them."""
+
+import csv
+import http.server
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from etils import epath
+
+import ns_jax
+from ns_jax.data.preprocess import eval_image
+from ns_jax.errors import UserError
+from ns_jax.interop import formats
+from ns_jax.interop.foreign import to_foreign
+from ns_jax.model import Model
+from tests.command import environment
+from tests.conftest import REPO
+from tests.data.test_sources import write_image
+from tests.interop.weights import random_artifact
+
+SMALL = "efficientnet-small"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model folder of the small variant with seven classes."""
+    path = epath.Path(tmp_path_factory.mktemp("model") / "model")
+    formats.write(path, random_artifact(SMALL, 7), "artifact")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return ns_jax.load(folder)
+
+
+def some_images(count: int, size: int = 28):
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def test_what_it_says(model):
+    assert (model.variant.name, model.num_classes, model.resolution) == (SMALL, 7, 28)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
+def test_any_batch_size(model, count):
+    images = some_images(count)
+    logits = model.logits(images)
+    assert logits.shape == (count, 7) and logits.dtype == np.float32
+    alone = [model.logits(images[i : i + 1])[0] for i in range(min(count, 3))]
+    np.testing.assert_allclose(logits[:3], np.array(alone).reshape(-1, 7), rtol=1e-4, atol=1e-5)
+
+
+def test_float_and_uint8_are_on_one_scale(model):
+    images = some_images(2)
+    np.testing.assert_allclose(model.logits(images.astype(np.float32)), model.logits(images), rtol=1e-4, atol=1e-5)
+    with pytest.warns(UserWarning, match=r"0\.\.255 scale, and these go from 0 to 1:"):
+        model.logits(images / 255)
+    with pytest.raises(UserError, match=r"\[N, height, width, 3\]"):
+        model.logits(images[0])
+
+
+def test_another_size_is_computed_with_a_warning(model):
+    with pytest.warns(UserWarning, match="32 x 32 px for a model of 28 px"):
+        assert model.logits(some_images(1, 32)).shape == (1, 7)
+
+
+def test_features(model):
+    assert model.features(some_images(2)).shape == (2, 256)
+    assert model.features(some_images(2), "reduction_2").shape == (2, 7, 7, 24)
+    with pytest.raises(UserError, match="reduction_1"):
+        model.features(some_images(2), "reduction_9")
+
+
+def test_predict_takes_files_and_arrays(model, tmp_path):
+    write_image(tmp_path / "a.png", 3)
+    array = some_images(1, 50)[0]
+    first, second = model.predict([tmp_path / "a.png", array], top=3)
+    assert [len(first), len(second)] == [3, 3]
+    want = model.logits(np.asarray(eval_image(array, 28, 0))[None])[0]
+    probs = np.exp(want) / np.exp(want).sum()
+    assert [p.index for p in second] == np.argsort(-probs)[:3].tolist()
+    assert [p.name for p in second] == [str(p.index) for p in second]
+    np.testing.assert_allclose([p.probability for p in second], np.sort(probs)[::-1][:3], rtol=1e-4)
+    every = model.predict(str(tmp_path / "a.png"), top=100)[0]
+    assert len(every) == 7 and [p.index for p in every[:3]] == [p.index for p in first]
+    with pytest.raises(UserError, match=r"missing\.png: no such file"):
+        model.predict(tmp_path / "missing.png")
+
+
+def test_another_number_of_classes(folder, model):
+    other = ns_jax.load(folder, num_classes=3, class_names=["cat", "dog", "eel"])
+    assert other.logits(some_images(1)).shape == (1, 3) and other.class_names[2] == "eel"
+    np.testing.assert_array_equal(other.features(some_images(2)), model.features(some_images(2)))
+    with pytest.raises(UserError, match="2 class names for 7 classes"):
+        ns_jax.load(folder, class_names=["cat", "dog"])
+
+
+def test_imagenet_names():
+    artifact = random_artifact("efficientnet-b0")
+    best = Model(artifact).top_classes(np.eye(1000, dtype=np.float32)[[0, 999]] * 9, 1)
+    assert [row[0].name for row in best] == ["tench, Tinca tinca", "toilet tissue, toilet paper, bathroom tissue"]
+
+
+def test_weights_that_do_not_fit_their_card(folder, tmp_path):
+    card = json.loads((folder / "model.json").read_text()) | {"class_names": ["a", "b"]}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    (tmp_path / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
+    with pytest.raises(UserError) as error:
+        ns_jax.load(tmp_path)
+    assert "with 2 classes" in str(error.value) and "params/classifier/bias is (7,), not (2,)" in str(error.value)
+
+
+def command(module: str, *arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", f"ns_jax.{module}", *map(str, arguments)], cwd=REPO, env=environment(),
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+
+
+def test_predict_answers_the_rest_of_a_folder(folder, tmp_path):
+    images = tmp_path / "images"
+    for i, name in enumerate(("a.jpg", "sub/b.png", "c.jpg")):
+        write_image(images / name, i)
+    (images / "c.jpg").write_bytes((images / "c.jpg").read_bytes()[:-40])
+    (images / "notes.txt").write_text("not an image, and not asked for")
+    (tmp_path / "text.jpg").write_text("not an image")
+    process = command("predict", f"--model={folder}", "--top=2", f"--json={tmp_path / 'out.json'}",
+                      f"--csv={tmp_path / 'out.csv'}", images, tmp_path / "text.jpg")  # fmt: skip
+    assert process.returncode == 1, process.stderr
+    assert "c.jpg: not a whole" in process.stderr and "text.jpg: not a whole" in process.stderr
+    assert "2 of 4 images could not be read" in process.stderr and "notes.txt" not in process.stderr
+    answers = json.loads((tmp_path / "out.json").read_text())
+    assert [epath.Path(name).name for name in answers] == ["a.jpg", "b.png"]
+    assert all(len(rows) == 2 and rows[0]["probability"] >= rows[1]["probability"] for rows in answers.values())
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert len(rows) == 4 and [row["rank"] for row in rows] == ["1", "2", "1", "2"]
+    assert process.stdout.count("%") == 4
+
+
+def test_convert(folder, tmp_path):
+    process = command("convert", f"--from={folder}", f"--to={tmp_path / 'out.safetensors'}")
+    assert process.returncode == 0 and "same bits" in process.stdout, process.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"out.safetensors"}
+    again = command("convert", f"--from={folder}", f"--to={tmp_path / 'out.safetensors'}")
+    assert again.returncode == 2 and "nothing is overwritten" in again.stderr
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join("abcdefg"))
+    process = command("convert", f"--from={tmp_path / 'out.safetensors'}", f"--to={tmp_path / 'model'}", f"--class_names={names}")
+    assert process.returncode == 0, process.stderr
+    assert ns_jax.load(tmp_path / "model").class_names == list("abcdefg")
+    unknown = command("convert", f"--from={names}", f"--to={tmp_path / 'x'}")
+    assert unknown.returncode == 2 and "is of no known format" in unknown.stderr and "Traceback" not in unknown.stderr
+
+
+@pytest.fixture
+def hub():
+    """A server that answers as the Hugging Face hub does, with one repository."""
+    config = {"architecture": "tf_efficientnet_b0", "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "input_size": [3, 224, 224]}}
+    files = {"config.json": json.dumps(config).encode(),
+             "model.safetensors": safetensors.numpy.save(to_foreign(random_artifact("efficientnet-b0", 3), "timm"))}  # fmt: skip
+    commit = "0123456789012345678901234567890123456789"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.split("/")[-1].split("?")[0]
+            if "/tree/" in self.path:
+                body = json.dumps([{"type": "file", "path": file, "size": len(content), "oid": f"{len(content):040x}"}
+                                   for file, content in files.items()]).encode()  # fmt: skip
+            elif self.path.startswith("/api/models/timm/tf_efficientnet_b0.ns_jft_in1k"):
+                body = json.dumps({"id": "timm/tf_efficientnet_b0.ns_jft_in1k", "sha": commit, "siblings": [
+                    {"rfilename": file} for file in files]}).encode()  # fmt: skip
+            elif name in files:
+                body = files[name]
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            for key, value in {"Content-Length": len(body), "ETag": f'"{len(body):040x}"', "X-Repo-Commit": commit}.items():
+                self.send_header(key, str(value))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_names_of_the_hub(tmp_path, hub):
+    code = """
+import ns_jax, ns_jax.errors
+for name in ("tf_efficientnet_b0.ns_jft_in1k", "tf_efficientnet_b0_ns", "timm/tf_efficientnet_b0"):
+    model = ns_jax.load(name)
+    print(model.variant.name, model.num_classes, model.resolution)
+try:
+    ns_jax.load("tf_efficientnet_b1.ns_jft_in1k")
+except ns_jax.errors.UserError as error:
+    print(error)
+"""
+    env = environment() | {"HF_ENDPOINT": f"http://localhost:{hub.server_port}", "HF_HOME": str(tmp_path / "home"),
+                           "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+    process = subprocess.run([sys.executable, "-c", code], cwd=REPO, env=env, capture_output=True, text=True, timeout=200)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert lines[:3] == ["efficientnet-b0 3 224"] * 3
+    assert "timm/tf_efficientnet_b1.ns_jft_in1k" in lines[3] and "is there a network" in lines[3]
