@@ -33,7 +33,7 @@ class MBConv(nn.Module):
         x = Conv(self.filters, dtype=self.dtype, name="project")(x)
         x = BatchNorm(name="project_bn", **norm)(x, train)
         if self.stride == 1 and inputs.shape[-1] == self.filters:
-            x = StochasticDepth(self.drop_rate, name="noise")(x, train, example_ids) + inputs
+            x = StochasticDepth(self.drop_rate, name="noise")(x, example_ids) + inputs
         return x
 
 
@@ -83,5 +83,5 @@ class EfficientNet(nn.Module):
         if features_only:
             return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
-        x = Dropout(rate, name="dropout")(pooled, train, example_ids)
+        x = Dropout(rate, name="dropout")(pooled, example_ids)
         return nn.Dense(self.num_classes, kernel_init=dense_kernel_init, name="classifier")(x)

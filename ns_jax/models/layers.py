@@ -104,30 +104,36 @@ def per_example_uniform(module: nn.Module, example_ids: jax.Array, shape: tuple)
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
 
 
+def _kept(module, example_ids, rate: float, shape: tuple, otherwise: float):
+    """bool [N, *shape], what is kept, and float32 [N, 1, ...], `otherwise` or 1 for rows with id -1, which keep all."""
+    clean = (example_ids < 0).reshape(-1, *(1,) * len(shape))
+    return clean | (per_example_uniform(module, example_ids, shape) >= rate), jnp.where(clean, 1.0, otherwise)
+
+
 class StochasticDepth(nn.Module):
-    """Drops the residual branch of single examples; survivors are scaled by 1 / survival."""
+    """Drops the residual branch of single examples; survivors are scaled by 1 / survival.
+
+    `example_ids`: int [N], -1 for rows without noise; None for no noise at all.
+    """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x, train: bool, example_ids):
-        if not train or self.rate == 0.0:
+    def __call__(self, x, example_ids):
+        if example_ids is None or self.rate == 0.0:
             return x
-        draw = per_example_uniform(self, example_ids, (1, 1, 1))
-        keep = (draw >= self.rate).astype(x.dtype)
-        return x * keep * jnp.asarray(1.0 / (1.0 - self.rate), x.dtype)
+        keep, scale = _kept(self, example_ids, self.rate, (1, 1, 1), 1.0 / (1.0 - self.rate))
+        return x * keep.astype(x.dtype) * scale.astype(x.dtype)
 
 
 class Dropout(nn.Module):
-    """Dropout of the pooled features [N, C]."""
+    """Dropout of the pooled features [N, C]; `example_ids` as for StochasticDepth."""
 
     rate: float
 
     @nn.compact
-    def __call__(self, x, train: bool, example_ids):
-        if not train or self.rate == 0.0:
+    def __call__(self, x, example_ids):
+        if example_ids is None or self.rate == 0.0:
             return x
-        draw = per_example_uniform(self, example_ids, x.shape[1:])
-        return jnp.where(draw >= self.rate, x / jnp.asarray(1.0 - self.rate, x.dtype), 0)
-
-
+        keep, survival = _kept(self, example_ids, self.rate, x.shape[1:], 1.0 - self.rate)
+        return jnp.where(keep, x / survival.astype(x.dtype), 0)

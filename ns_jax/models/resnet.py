@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
         x = nn.relu(ConvBatchNorm(self.filters, 1, 1, name="reduce", **common)(x, train))
         x = nn.relu(ConvBatchNorm(self.filters, 3, self.stride, name="spatial", **common)(x, train))
         x = ConvBatchNorm(out, 1, 1, name="expand", last=True, **common)(x, train)
-        return nn.relu(StochasticDepth(self.drop_rate, name="noise")(x, train, example_ids) + skip)
+        return nn.relu(StochasticDepth(self.drop_rate, name="noise")(x, example_ids) + skip)
 
 
 class ResNet(nn.Module):
@@ -96,5 +96,5 @@ class ResNet(nn.Module):
         if features_only:
             return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
-        x = Dropout(rate, name="dropout")(pooled, train, example_ids)
+        x = Dropout(rate, name="dropout")(pooled, example_ids)
         return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="classifier")(x)

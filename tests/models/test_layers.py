@@ -50,16 +50,26 @@ def test_noise_follows_the_example_and_not_its_place():
     assert np.unique(np.asarray(straight).round(5), axis=0).shape[0] == 6  # each its own mask
 
 
+def test_rows_without_noise():
+    image = jax.random.normal(jax.random.key(2), (1, 28, 28, 3))
+    images = jnp.tile(image, (6, 1, 1, 1))
+    rates = {"dropout_rate": 0.5, "stochastic_depth_rate": 0.5}
+    found = np.asarray(noisy(jnp.array([0, -1, 2, -1, 4, -1]), images, **rates))
+    mask_free = [1, 3, 5]
+    np.testing.assert_array_equal(found[mask_free], np.tile(found[1:2], (3, 1)))
+    assert np.unique(found.round(5), axis=0).shape[0] == 4
+
+
 def test_stochastic_depth_keeps_the_expectation():
     from ns_jax.models.layers import StochasticDepth
 
     layer = StochasticDepth(0.25)
     x = jnp.ones((4000, 1, 1, 2))
-    out = layer.apply({}, x, True, jnp.arange(4000), rngs={"noise": jax.random.key(0)})
+    out = layer.apply({}, x, jnp.arange(4000), rngs={"noise": jax.random.key(0)})
     values, counts = np.unique(np.asarray(out[:, 0, 0, 0]), return_counts=True)
     np.testing.assert_allclose(values, [0, 4 / 3])
     assert abs(counts[0] / 4000 - 0.25) < 0.03
-    np.testing.assert_array_equal(layer.apply({}, x, False, None), x)
+    np.testing.assert_array_equal(layer.apply({}, x, None), x)
 
 
 @pytest.mark.parametrize("swish", (False, True))
