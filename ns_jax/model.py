@@ -170,9 +170,10 @@ def _checked_images(images) -> np.ndarray:
 
 def _run_model(path: epath.Path) -> epath.Path | None:
     """The model of a run's folder: its own, or that of its last finished iteration."""
-    folders = [path / "model", *(one / "model" for one in path.glob("*_*"))]
-    found = [folder for folder in folders if has_artifact(folder)]
-    return max(found, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.parent.name)]) if found else None
+    if has_artifact(path / "model"):
+        return path / "model"
+    found = [one for one in path.glob("*_*") if re.search(r"\d+$", one.name) and has_artifact(one / "model")]
+    return max(found, key=lambda one: int(re.search(r"\d+$", one.name)[0])) / "model" if found else None
 
 
 def _checkpoint_artifact(folder: epath.Path, variant: str | None) -> Artifact | None:

@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
+import ns_jax
 from tests import command
 
 
@@ -40,6 +40,17 @@ def test_it_ends_with_a_table_and_pictures(undisturbed):
     assert list(workdir.glob("iteration_1/logs/events.out.tfevents.*"))
     evaluation = json.loads((workdir / "iteration_1" / "evaluation.json").read_text())
     assert evaluation["count"] == 1000 and evaluation["top1"] == evaluation["correct"] / 1000
+
+
+def test_its_models_can_be_loaded(undisturbed):
+    workdir, _ = undisturbed
+    last = ns_jax.load(workdir)
+    assert last.card["teacher"] == ns_jax.load(workdir / "iteration_0").card["fingerprint"]
+    assert last.class_names == [str(digit) for digit in range(10)]
+    before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints")
+    assert before_the_end.class_names == last.class_names and before_the_end.card["steps"] == 9
+    images = np.zeros((2, 28, 28, 3), np.uint8)
+    assert not np.array_equal(before_the_end.logits(images), last.logits(images))
 
 
 def test_plain_lines_without_a_terminal(undisturbed):
@@ -115,20 +126,3 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path
     assert f"checkpoints/{newest} is damaged" in process.stderr and "trying the one before it" in process.stderr
     assert f"resuming at step {before}" in process.stdout
     assert results(workdir) == results(undisturbed[0])
-
-
-def test_one_and_eight_devices_agree(undisturbed, tmp_path):
-    """Six steps: the losses to float32 round-off, and the very same images selected."""
-    fewer = "--config.train_epochs=3"
-    for devices in (1, 8):
-        process = command.run(tmp_path / str(devices), fewer, devices=devices)
-        assert process.returncode == 0, process.stderr
-    one, eight = tmp_path / "1", tmp_path / "8"
-    for path in sorted(one.glob("iteration_1/selection/*.npy")):
-        np.testing.assert_array_equal(np.load(path), np.load(eight / path.relative_to(one)))
-    for name in ("iteration_0", "iteration_1"):
-        weights = [safetensors.numpy.load_file(folder / name / "model/weights.safetensors") for folder in (one, eight)]
-        for key in weights[0]:
-            np.testing.assert_allclose(weights[1][key], weights[0][key], atol=2e-4, err_msg=key)
-        losses = [json.loads((folder / name / "evaluation.json").read_text())["cross_entropy"] for folder in (one, eight)]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-4)
