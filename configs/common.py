@@ -11,7 +11,8 @@ def get_config() -> ConfigDict:
     """The defaults: the paper's recipe (ImageNet) without a data set."""
     c = ConfigDict()
     c.seed = 0
-    c.stages = ("label", "select", "train", "evaluate")  # of one iteration, in this order
+    c.paper_row = ""  # 'TABLE/ROW' of the paper that this run reproduces, see ns_jax.report.tables
+    c.stages = ("label", "select", "train", "finetune", "evaluate")  # of one iteration, in this order
 
     # --- Model ------------------------------------------------------------------------------
     c.variant = "efficientnet-b0"  # a row of ns_jax/models/variants.py
@@ -19,6 +20,7 @@ def get_config() -> ConfigDict:
     # Where training starts: '' (random weights), 'teacher', or any model that ns_jax.load opens. The
     # classifier is new where the classes are others.
     c.init_from = ""
+    c.frozen_blocks = 0  # the stem and so many blocks keep what they started from; 0: all is trained
     c.bn_group_size = 0  # devices that share batch norm statistics; 0: all of them
 
     # --- Data: a source is 'mnist5k:SPLIT', 'folder:PATH' or 'tfds:NAME/SPLIT' -----------------
@@ -44,10 +46,17 @@ def get_config() -> ConfigDict:
     noise.randaugment_magnitude = 27.0  # 10 is the nominal maximum; beyond it extrapolates
     noise.randaugment_exclude = ()  # names of operations to leave out
 
+    noise.augment_unlabeled = True  # False: pseudo-labeled images are the clean centre crop
+    noise.model_noise_unlabeled = True  # False: no dropout and stochastic depth for pseudo-labeled images
+    noise.teacher = False  # True: pseudo-labels are made from noised images by a noised teacher (ablation)
+
     # --- Training -----------------------------------------------------------------------------
     c.labeled_batch_size = 2048  # images per step, over all devices
     c.unlabeled_ratio = 3  # unlabeled images per labeled image in a step
+    c.train_on = "both"  # 'both', or 'pseudo_labels' alone (to be fine-tuned on the labeled images)
+    c.labeled_sample_prob = 1.0  # share of the labeled batch that counts, where devices outnumber it
     c.train_epochs = 350.0
+    c.schedule_start_epoch = 0.0  # > 0 leaves out the beginning of the schedule
     c.base_learning_rate = 0.016  # per 256 labeled images: 0.128 at 2048
     c.warmup_epochs = 5.0  # linear
     c.decay_epochs = 2.4  # staircase: learning rate x decay_rate every so many epochs
@@ -70,7 +79,17 @@ def get_config() -> ConfigDict:
     c.eval_batch_size = 1024  # labelling and evaluation, over all devices
     c.label_shard_size = 10_000  # images per pseudo-label file
     c.min_confidence = 0.3  # keep pseudo-labels whose highest probability is above this
+    c.max_confidence = 1.0  # and at most this
+    c.unlabeled_fraction = 1.0  # share of the unlabeled images that is used, drawn at random
     c.images_per_class = 130_000  # keep the most confident; duplicate up to it; 0: no balancing
+
+    # --- Fine-tuning, after training (FixRes): labeled images only, without pseudo-labels --------
+    c.finetune = finetune = ConfigDict()
+    finetune.epochs = 0.0  # 0: none
+    finetune.resolution = config_dict.placeholder(int)  # not below that of training; of the result too
+    finetune.augment = False  # False: clean centre crops
+    finetune.frozen_blocks = 0
+    finetune.base_learning_rate = 0.0  # > 0: a schedule of its own; 0: the end of the one before
 
     # --- Running ------------------------------------------------------------------------------
     c.log_every_steps = 100

@@ -11,9 +11,9 @@ from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 from ns_jax.models.variants import get_variant
 
-STAGES = ("label", "select", "train", "evaluate")
+STAGES = ("label", "select", "train", "finetune", "evaluate")
 # Fields that change how a run goes, but not what comes out of it.
-RUNNING_FIELDS = ("stages", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints",
+RUNNING_FIELDS = ("stages", "paper_row", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints",
                   "compilation_cache_dir", "data.dir")  # fmt: skip
 
 
@@ -56,6 +56,36 @@ def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     return found
 
 
+def without_augmentation(config: ConfigDict) -> ConfigDict:
+    """The same config with clean centre crops."""
+    clean = ConfigDict(config).copy_and_resolve_references()
+    with clean.unlocked():
+        clean.update({"crop": "center", "flip": False, "cutout_size": 0, "noise": {"randaugment_ops": 0}})
+    return clean
+
+
+def finetune_config(config: ConfigDict, init_from: str) -> ConfigDict:
+    """The supervised training that fine-tunes what `config` has trained (paper section 3.1, FixRes).
+
+    Without a learning rate of its own it goes through the end of the schedule once more (official code).
+    """
+    tune, one = config.finetune, ConfigDict(config).copy_and_resolve_references()
+    if not tune.augment:
+        one = without_augmentation(one)
+    resolution = tune.resolution or config.resolution or get_variant(config.variant).resolution
+    own = {"base_learning_rate": tune.base_learning_rate, "warmup_epochs": 0.0, "schedule_start_epoch": 0.0,
+           "final_base_learning_rate": 0.0}  # fmt: skip
+    with one.unlocked():
+        one.update({
+            "train_epochs": tune.epochs, "train_on": "both", "resolution": resolution,
+            "test_resolution": resolution if tune.resolution else config.test_resolution, "frozen_blocks": tune.frozen_blocks,
+            "init_from": init_from, "teacher": "", "data": {"unlabeled": ""}, "labeled_sample_prob": 1.0,
+            "schedule_start_epoch": config.train_epochs - tune.epochs})  # fmt: skip
+        if tune.base_learning_rate:
+            one.update(own)
+    return one
+
+
 def _require(condition, message: str) -> None:
     if not condition:
         raise UserError(message)
@@ -66,7 +96,8 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
     get_variant(config.variant)
     _require(config.data.labeled, f"{where}data.labeled is empty: name the labeled images")
     _require(config.data.test, f"{where}data.test is empty: name the labeled images to evaluate on")
-    choices = {"dtype": ("float32", "bfloat16"), "crop": ("random_area", "pad4", "none"),
+    choices = {"dtype": ("float32", "bfloat16"), "crop": ("random_area", "center", "pad4", "none"),
+               "train_on": ("both", "pseudo_labels"),
                "pseudo_label": ("soft", "hard"), "loss_reduction": ("paper", "official")}  # fmt: skip
     for field, allowed in choices.items():
         _require(config[field] in allowed, f"{where}{field}={config[field]!r} must be one of {', '.join(allowed)}")
@@ -94,10 +125,37 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
                  f"{where}data.unlabeled is set, but there is no teacher: set teacher to a model folder")  # fmt: skip
     else:
         _require(not config.teacher, f"{where}teacher is set, but data.unlabeled is empty: there is nothing to label")
+    _validate_method(where, config)
     _require(config.init_from != "teacher" or config.teacher or not first,
              f"{where}init_from='teacher', but there is no teacher")  # fmt: skip
     unknown = [stage for stage in config.stages if stage not in STAGES]
     _require(not unknown, f"{where}unknown stage {unknown and unknown[0]!r}: there are {', '.join(STAGES)}")
+
+
+def _validate_method(where: str, config: ConfigDict) -> None:
+    """Combinations of the method's fields that cannot be."""
+    tune, row = config.finetune, get_variant(config.variant)
+    has_unlabeled = bool(config.data.unlabeled)
+    for field in ("labeled_sample_prob", "unlabeled_fraction", "max_confidence"):
+        _require(0 < config[field] <= 1, f"{where}{field}={config[field]} must be in (0, 1]")
+    _require(config.max_confidence > config.min_confidence, f"{where}max_confidence must be above min_confidence")
+    _require(has_unlabeled or config.train_on == "both",
+             f"{where}train_on={config.train_on!r} without data.unlabeled: there are no pseudo-labels")  # fmt: skip
+    batch = config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio
+    _require(not has_unlabeled or abs(batch - round(batch)) < 1e-6,
+             f"{where}labeled_batch_size * labeled_sample_prob * unlabeled_ratio = {batch} is not a whole number of images")
+    for name, frozen in (("frozen_blocks", config.frozen_blocks), ("finetune.frozen_blocks", tune.frozen_blocks)):
+        _require(0 <= frozen <= row.num_blocks, f"{where}{name}={frozen}: {row.name} has {row.num_blocks} blocks")
+    _require(not config.frozen_blocks or config.init_from,
+             f"{where}frozen_blocks={config.frozen_blocks} without init_from would freeze random weights")  # fmt: skip
+    _require(0 <= config.schedule_start_epoch, f"{where}schedule_start_epoch must not be below 0")
+    for field in ("epochs", "base_learning_rate"):
+        _require(tune[field] >= 0, f"{where}finetune.{field}={tune[field]} must not be below 0")
+    _require(tune.epochs <= config.train_epochs or tune.base_learning_rate,
+             f"{where}finetune.epochs={tune.epochs} is longer than train_epochs: give finetune.base_learning_rate")  # fmt: skip
+    trained_at = config.resolution or row.resolution
+    _require(tune.resolution is None or tune.resolution >= trained_at,
+             f"{where}finetune.resolution={tune.resolution} is below that of training, {trained_at}")  # fmt: skip
 
 
 def validate(config: ConfigDict) -> None:

@@ -89,8 +89,10 @@ def train_batches(source: Source, examples: np.ndarray, config, view: View, *, s
     return dataset.as_numpy_iterator()
 
 
-def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: int) -> Iterator[dict]:
+def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: int, noised_by=None) -> Iterator[dict]:
     """Clean images, in the order of `indices`; the last batch is padded with zeros.
+
+    With `noised_by`, a config, they are noised as for training, each by its index (the ablation's teacher).
 
     Yields:
       {image: float32 [batch_size, size, size, 3], label: int32 [batch_size], index: int64
@@ -99,7 +101,12 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
 
     def make(index):
         image, label = source.load(index)
-        return {"image": eval_image(image, view.size, view.crop_padding), "label": label, "index": index}
+        if noised_by is None:
+            image = eval_image(image, view.size, view.crop_padding)
+        else:
+            noise_seed = tf.stack([tf.constant(stream_seed(noised_by.seed, "teacher"), tf.int64), index])
+            image = tf.cast(train_image(image, noised_by, view.size, view.crop_padding, noise_seed), tf.float32)
+        return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     dataset = parallel_map(dataset, make)

@@ -98,6 +98,8 @@ def train_image(image, config, size: int, crop_padding: int, seed):
     draw = tf.random.stateless_uniform([5], seed)
     if config.crop == "random_area":
         image = _to_uint8(random_area_crop(image, size, crop_padding, crop_seed))
+    elif config.crop == "center":
+        image = _to_uint8(eval_image(image, size, crop_padding))
     elif config.crop == "pad4":
         image = pad4_crop(image, size, draw[:2])
     elif image.shape[:2] != (size, size):

@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 
 from ns_jax.models.batch_norm import BatchNorm
 from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
@@ -50,6 +51,7 @@ class EfficientNet(nn.Module):
       dropout_rate: on the pooled features; the row's own rate where None.
       stochastic_depth_rate: drop rate that the linear rule approaches at the last block.
       bn_groups: in how many parts the batch is normalised while training.
+      frozen_blocks: the stem and so many blocks are as in inference and pass on no gradient; 0: nothing is.
       dtype: of the computation; parameters and statistics are float32.
     """
 
@@ -58,6 +60,7 @@ class EfficientNet(nn.Module):
     dropout_rate: float | None = None
     stochastic_depth_rate: float = 0.2
     bn_groups: int = 1
+    frozen_blocks: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -65,7 +68,7 @@ class EfficientNet(nn.Module):
         row = self.variant
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         x = Conv(row.round_filters(row.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
-        x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train)
+        x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train and not self.frozen_blocks)
         index, reductions = 0, []
         for stage in row.stages:
             if stage.stride > 1:
@@ -74,8 +77,11 @@ class EfficientNet(nn.Module):
                 x = MBConv(
                     stage, row.round_filters(stage.filters), stage.stride if repeat == 0 else 1,
                     self.stochastic_depth_rate * index / row.num_blocks, self.bn_groups, self.dtype,
-                    name=f"blocks_{index}")(x, train, example_ids)  # fmt: skip
+                    name=f"blocks_{index}")(
+                        x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))  # fmt: skip
                 index += 1
+                if index == self.frozen_blocks:
+                    x = lax.stop_gradient(x)
         reductions.append(x)
         x = Conv(row.round_filters(row.head_filters), dtype=self.dtype, name="head")(x)
         x = BatchNorm(name="head_bn", swish=True, **norm)(x, train)

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 
 from ns_jax.models.batch_norm import BatchNorm
 from ns_jax.models.layers import Conv, Dropout, StochasticDepth
@@ -73,12 +74,14 @@ class ResNet(nn.Module):
     dropout_rate: float | None = None
     stochastic_depth_rate: float = 0.0
     bn_groups: int = 1
+    frozen_blocks: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         row = self.variant
-        x = nn.relu(ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")(images, train))
+        x = nn.relu(ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")(
+            images, train and not self.frozen_blocks))  # fmt: skip
         reductions = [x]
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
         index = 0
@@ -89,8 +92,11 @@ class ResNet(nn.Module):
                 x = Bottleneck(
                     64 * 2**stage, 2 if stage > 0 and repeat == 0 else 1,
                     self.stochastic_depth_rate * index / row.num_blocks, self.bn_groups, self.dtype,
-                    name=f"blocks_{index}")(x, train, example_ids)  # fmt: skip
+                    name=f"blocks_{index}")(
+                        x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))  # fmt: skip
                 index += 1
+                if index == self.frozen_blocks:
+                    x = lax.stop_gradient(x)
         reductions.append(x)
         pooled = x.astype(jnp.float32).mean((1, 2))
         if features_only:

@@ -13,7 +13,8 @@ def id_hash(ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def select_copies(label: np.ndarray, confidence: np.ndarray, lottery: np.ndarray, num_classes: int,
-                  min_confidence: float, images_per_class: int) -> np.ndarray:  # fmt: skip
+                  min_confidence: float, images_per_class: int, max_confidence: float = 1.0,
+                  fraction: float = 1.0) -> np.ndarray:  # fmt: skip
     """How often each pseudo-labeled image is trained on.
 
     Images at or below `min_confidence` are dropped. A class with more than `images_per_class`
@@ -28,11 +29,16 @@ def select_copies(label: np.ndarray, confidence: np.ndarray, lottery: np.ndarray
       num_classes: labels are below it.
       min_confidence: threshold, exclusive.
       images_per_class: 0 keeps every image above the threshold once.
+      max_confidence: threshold from above, inclusive (the study of soft and hard labels by confidence).
+      fraction: share of all images that take part, drawn by `lottery` (the study of the amount of data).
 
     Returns:
       uint32 [N] copies.
     """
-    copies = (confidence > min_confidence).astype(np.uint32)
+    kept = (confidence > min_confidence) & (confidence <= max_confidence)
+    if fraction < 1:
+        kept &= lottery < np.uint64(fraction * 2.0**64)
+    copies = kept.astype(np.uint32)
     if not images_per_class:
         return copies
     for number in range(num_classes):

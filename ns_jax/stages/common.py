@@ -50,7 +50,13 @@ class Iteration:
 
     @property
     def model_dir(self) -> epath.Path:
+        """Of what the train stage makes."""
         return self.workdir / "model"
+
+    @property
+    def result_dir(self) -> epath.Path:
+        """Of what this iteration ends with: the fine-tuned model where there is fine-tuning."""
+        return self.workdir / "finetune" / "model" if self.config.finetune.epochs else self.model_dir
 
     @functools.cached_property
     def variant(self) -> Variant:
@@ -103,7 +109,7 @@ def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1):
     return create_model(
         variant, num_classes, dropout_rate=config.noise.dropout_rate,
         stochastic_depth_rate=config.noise.stochastic_depth_rate, bn_groups=bn_groups,
-        dtype=jnp.dtype(config.dtype))  # fmt: skip
+        frozen_blocks=config.frozen_blocks, dtype=jnp.dtype(config.dtype))  # fmt: skip
 
 
 def check_classes(who: str, have: list[str], source: sources.Source) -> None:

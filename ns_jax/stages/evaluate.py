@@ -27,17 +27,17 @@ def run(iteration: Iteration) -> None:
             write_json(path, result)
         barrier("evaluate: written")
     result = read_json(path)
-    if result["model"] != load_artifact(iteration.model_dir).fingerprint:
-        raise UserError(f"{path} is of another model than {iteration.model_dir}: delete it to evaluate again")
+    if result["model"] != load_artifact(iteration.result_dir).fingerprint:
+        raise UserError(f"{path} is of another model than {iteration.result_dir}: delete it to evaluate again")
     low, high = wilson_interval(result["correct"], result["count"])
     iteration.say("evaluate", f"test top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), "
                   f"top-5 {100 * result['top5']:.2f} %, {result['count']} images")  # fmt: skip
 
 
 def _evaluate(iteration: Iteration) -> dict:
-    artifact = load_artifact(iteration.model_dir)
+    artifact = load_artifact(iteration.result_dir)
     source = iteration.open_labeled("test")
-    check_classes(f"the model {iteration.model_dir}", artifact.card["class_names"], source)
+    check_classes(f"the model {iteration.result_dir}", artifact.card["class_names"], source)
     readable = iteration.readable(source)
     predictor = Predictor(iteration, artifact)
     hosts = jax.process_count()

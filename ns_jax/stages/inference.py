@@ -17,9 +17,12 @@ from ns_jax.training.step import make_predict
 
 
 class Predictor:
-    """Probabilities of an artifact's model on the mesh. All hosts call it together."""
+    """Probabilities of an artifact's model on the mesh. All hosts call it together.
 
-    def __init__(self, iteration: Iteration, artifact: Artifact):
+    `noised`: with the noise of the student, on images and in the model (the ablation's teacher).
+    """
+
+    def __init__(self, iteration: Iteration, artifact: Artifact, noised: bool = False):
         config, mesh = iteration.config, iteration.mesh
         check_divides("eval_batch_size", config.eval_batch_size, mesh)
         card = artifact.card
@@ -31,7 +34,8 @@ class Predictor:
         self.mesh, self.view, self.name = mesh, view, artifact.folder
         self.rows = config.eval_batch_size // jax.process_count()  # of this host
         self.variables = jax.device_put(artifact.variables, replicated(mesh))
-        self.predict = make_predict(model, mesh)
+        self.predict = make_predict(model, mesh, config.seed if noised else None)
+        self.noised_by = config if noised else None
 
     def num_batches(self, count: int) -> int:
         """Batches that this host needs for `count` images, at least one."""
@@ -45,12 +49,13 @@ class Predictor:
           `num_batches` batches, padding removed.
         """
         size = self.view.size
-        batches = eval_batches(source, indices, self.view, self.rows)
+        batches = eval_batches(source, indices, self.view, self.rows, self.noised_by)
         empty = {"image": np.zeros((self.rows, size, size, 3), np.float32),
                  "label": np.zeros(self.rows, np.int32), "index": np.full(self.rows, -1)}  # fmt: skip
         for _ in range(num_batches):
             batch = next(batches, empty)
-            probs = to_host(self.predict(self.variables, to_global(self.mesh, batch["image"])))
+            images, ids = to_global(self.mesh, (batch["image"], batch["index"].astype(np.int32)))
+            probs = to_host(self.predict(self.variables, images, ids))
             real = batch["index"] >= 0
             if not np.isfinite(probs[real]).all():
                 raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")

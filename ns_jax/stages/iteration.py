@@ -14,10 +14,11 @@ from ns_jax.parallel.hosts import is_lead, on_lead
 from ns_jax.parallel.mesh import check_divides, make_mesh
 from ns_jax.report.progress import say
 from ns_jax.report.tables import results_table
-from ns_jax.stages import evaluate, label, select, train
+from ns_jax.stages import evaluate, finetune, label, select, train
 from ns_jax.stages.common import Iteration, check_classes
 
-RUN = {"label": label.run, "select": select.run, "train": train.run, "evaluate": evaluate.run}
+RUN = {"label": label.run, "select": select.run, "train": train.run, "finetune": finetune.run,
+       "evaluate": evaluate.run}
 
 
 def run(config, workdir: epath.Path) -> None:
@@ -38,12 +39,14 @@ def run(config, workdir: epath.Path) -> None:
         if one.data.unlabeled:
             taught_by = teacher or epath.Path(one.teacher)
         plan.append(Iteration(name, one, folder, workdir, taught_by, mesh, fingerprint(config)))
-        teacher = plan[-1].model_dir
+        teacher = plan[-1].result_dir
     for iteration in plan:
         check(iteration)
     for iteration in plan:
         for stage in iteration.config.stages:
             if iteration.teacher is None and stage in ("label", "select"):
+                continue
+            if stage == "finetune" and not iteration.config.finetune.epochs:
                 continue
             RUN[stage](iteration)
     if is_lead():
@@ -61,6 +64,8 @@ def check(iteration: Iteration) -> None:
     labeled = None
     if "train" in stages:
         check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
+        if iteration.teacher is not None:
+            check_divides("the unlabeled batch", train.unlabeled_batch_size(config), mesh)
         train.bn_groups(config, mesh)
         check_names(config.noise.randaugment_exclude)
         labeled = iteration.open_labeled("labeled")

@@ -36,7 +36,7 @@ def run(iteration: Iteration) -> None:
 
     missing = [shard for shard in range(len(ranges)) if not store.has_shard(shard)]
     barrier("label: all hosts have seen what is missing")
-    predictor = Predictor(iteration, teacher)
+    predictor = Predictor(iteration, teacher, noised=iteration.config.noise.teacher)
     hosts = jax.process_count()
     rounds = [missing[i : i + hosts] for i in range(0, len(missing), hosts)]
     labeled = sum(len(in_shard[shard]) for shard in range(len(ranges)) if shard not in missing)

@@ -49,7 +49,8 @@ def _select(iteration: Iteration) -> None:
     label, confidence = (np.concatenate([shard[field] for shard in shards]) for field in ("label", "confidence"))
     lottery = np.concatenate([id_hash(shard["id"], config.seed) for shard in shards])
     classes = len(labels["class_names"])
-    copies = select_copies(label, confidence, lottery, classes, config.min_confidence, config.images_per_class)
+    copies = select_copies(label, confidence, lottery, classes, config.min_confidence, config.images_per_class,
+                           config.max_confidence, config.unlabeled_fraction)  # fmt: skip
     if not copies.any():
         raise UserError(f"no pseudo-label has a confidence above {config.min_confidence}: train a better "
                         "teacher, or lower min_confidence")  # fmt: skip

@@ -1,5 +1,7 @@
 """Stage 'train': a teacher on labeled images, or a noised student on both."""
 
+import functools
+import operator
 import time
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from ns_jax.checkpoint import Checkpoints
+from ns_jax.config import without_augmentation
 from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import UserError
 from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
@@ -27,18 +30,26 @@ from ns_jax.training.step import make_train_step
 
 def _batches(iteration: Iteration, labeled, examples, table, start_step: int, num_steps: int):
     """This host's training batches as NumPy trees, see `make_train_step`."""
-    config, size = iteration.config, iteration.config.labeled_batch_size
-    common = {"config": config, "view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
-    first = train_batches(labeled, examples, stream="labeled", batch_size=size, rows=host_rows(size), **common)
-    if table is None:
-        yield from ({"image": one["image"], "label": one["label"]} for one in first)
-        return
-    size *= config.unlabeled_ratio
-    second = train_batches(iteration.open("unlabeled"), table.source_index, stream="unlabeled", batch_size=size,
-                           rows=host_rows(size), **common)  # fmt: skip
-    for one, two in zip(first, second, strict=True):
-        yield {"image": one["image"], "label": one["label"], "unlabeled_image": two["image"],
-               "probs": table.probs(two["example"])}  # fmt: skip
+    config = iteration.config
+    common = {"view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
+    size, streams = config.labeled_batch_size, []
+    if config.train_on == "both":
+        first = train_batches(labeled, examples, config=config, stream="labeled", batch_size=size,
+                              rows=host_rows(size), **common)  # fmt: skip
+        streams.append({"image": one["image"], "label": one["label"]} for one in first)
+    if table is not None:
+        size = unlabeled_batch_size(config)
+        view_of = config if config.noise.augment_unlabeled else without_augmentation(config)
+        second = train_batches(iteration.open("unlabeled"), table.source_index, config=view_of, stream="unlabeled",
+                               batch_size=size, rows=host_rows(size), **common)  # fmt: skip
+        streams.append({"unlabeled_image": two["image"], "probs": table.probs(two["example"])} for two in second)
+    for parts in zip(*streams, strict=True):
+        yield functools.reduce(operator.or_, parts)
+
+
+def unlabeled_batch_size(config) -> int:
+    """Unlabeled images per step, over all devices."""
+    return round(config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio)
 
 
 def bn_groups(config, mesh) -> int:
@@ -60,7 +71,6 @@ def run(iteration: Iteration) -> None:
                             " to train again")  # fmt: skip
         iteration.say("train", "done before")
         return
-    check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
     labeled = iteration.open_labeled("labeled")
     examples = iteration.readable(labeled)
     table = None
@@ -109,7 +119,8 @@ def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int,
                 means["steps_per_second"] = len(window) / (now - logged_at)
                 means["input_wait_fraction"] = waited / (now - logged_at)
                 writer.write_scalars(step, means)
-                progress.update(step, f"loss {means['loss']:.3f}, accuracy {100 * means['accuracy']:.1f} %")
+                shown = "accuracy" if "accuracy" in means else "teacher_agreement"
+                progress.update(step, f"loss {means['loss']:.3f}, {shown.replace('_', ' ')} {100 * means[shown]:.1f} %")
                 logged_at, waited, window = now, 0.0, []
             if step % config.checkpoint_every_steps == 0 and step < num_steps:
                 checkpoints.save(state, step)

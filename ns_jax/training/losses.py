@@ -26,13 +26,19 @@ def cross_entropy(logits, targets):
     return -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
 
 
-def combine(labeled, unlabeled, reduction: str):
-    """Per-example losses [L] and [U] to the scalar that is minimised.
+def combine(labeled, unlabeled, reduction: str, labeled_sample_prob: float = 1.0):
+    """Per-example losses [L] and [U], one of them possibly empty, to the scalar that is minimised.
 
     'paper': the mean over the concatenation. 'official': mean labeled + U / L * mean unlabeled, as
-    the official code weights them (its gradient is (L + U) / L times larger).
+    the official code weights them (its gradient is (L + U) / L times larger). Where labeled images are
+    sampled (their losses are 0 but for a share of `labeled_sample_prob`), L counts the sampled ones;
+    only the official code's mean labeled is over all of them.
     """
-    total = labeled.sum() + unlabeled.sum()
+    if not labeled.size:
+        return unlabeled.mean()
+    num_labeled = labeled.size * labeled_sample_prob
     if reduction == "paper":
-        return total / (labeled.size + unlabeled.size)
-    return total / labeled.size
+        return (labeled.sum() + unlabeled.sum()) / (num_labeled + unlabeled.size)
+    if labeled_sample_prob < 1:
+        return labeled.mean() + unlabeled.sum() / num_labeled
+    return (labeled.sum() + unlabeled.sum()) / num_labeled

@@ -12,12 +12,18 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
         eps_in_sqrt=True, momentum=config.rmsprop_momentum)  # fmt: skip
 
 
-def decays(path) -> bool:
-    """Whether the parameter at this tree path has weight decay: all but batch norm's."""
-    return not any(str(key.key).endswith("bn") for key in path)
+def is_frozen(path, frozen_blocks: int) -> bool:
+    """Whether the parameter at this tree path is the stem's or of the first `frozen_blocks` blocks; none is at 0."""
+    layer = str(path[0].key)
+    return frozen_blocks > 0 and (layer.startswith("stem") or layer in {f"blocks_{i}" for i in range(frozen_blocks)})
 
 
-def l2_penalty(params) -> jax.Array:
+def decays(path, frozen_blocks: int = 0) -> bool:
+    """Whether the parameter at this tree path has weight decay: all but batch norm's and frozen ones."""
+    return not any(str(key.key).endswith("bn") for key in path) and not is_frozen(path, frozen_blocks)
+
+
+def l2_penalty(params, frozen_blocks: int = 0) -> jax.Array:
     """Half the sum of squares of the decaying parameters, float32 scalar."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sum(0.5 * jnp.sum(jnp.square(leaf)) for path, leaf in leaves if decays(path))
+    return sum(0.5 * jnp.sum(jnp.square(leaf)) for path, leaf in leaves if decays(path, frozen_blocks))

@@ -24,22 +24,47 @@ def separate(mixed, num_labeled: int, devices: int):
     return [part.reshape(-1, *mixed.shape[1:]) for part in parts]
 
 
+def mix(batch, config, devices: int):
+    """(images, example ids) of a step: labeled and unlabeled ones, interleaved where there are both."""
+    parts = [batch[name] for name in ("image", "unlabeled_image") if name in batch]
+    ids = jnp.arange(sum(len(part) for part in parts))
+    if "unlabeled_image" in batch and not config.noise.model_noise_unlabeled:
+        ids = jnp.where(ids < len(ids) - len(parts[-1]), ids, -1)
+    if len(parts) == 1:
+        return parts[0], ids
+    return interleave(*parts, devices), interleave(ids[: len(parts[0])], ids[len(parts[0]) :], devices)
+
+
 def make_train_step(config, model, optimizer, schedule, mesh):
     """Jitted (state, batch) -> (state, metrics). `state` is donated.
 
     batch: image uint8 [L, size, size, 3] and label int32 [L]; with pseudo-labels also
-    unlabeled_image uint8 [U, ...] and probs float32 [U, classes].
+    unlabeled_image uint8 [U, ...] and probs float32 [U, classes], or these two alone.
     metrics: float32 scalars.
     """
     mean, std, devices = model.variant.mean, model.variant.std, mesh.size
 
-    def step(state: TrainState, batch):
-        num_labeled = len(batch["label"])
-        images, ids = batch["image"], jnp.arange(num_labeled)
+    def data_loss(logits, batch, key):
+        """(loss, metrics) without weight decay."""
+        metrics, num_labeled, unlabeled_logits = {}, len(batch.get("label", ())), logits[:0]
         if "probs" in batch:
-            unlabeled_ids = num_labeled + jnp.arange(len(batch["probs"]))
-            images = interleave(images, batch["unlabeled_image"], devices)
-            ids = interleave(ids, unlabeled_ids, devices)
+            parts = separate(logits, num_labeled, devices) if num_labeled else (logits[:0], logits)
+            logits, unlabeled_logits = parts
+        labeled_loss = unlabeled_loss = jnp.zeros(0)
+        if num_labeled:
+            targets = smoothed_labels(batch["label"], logits.shape[-1], config.label_smoothing)
+            labeled_loss = cross_entropy(logits, targets)
+            metrics |= {"labeled_loss": labeled_loss.mean(), "accuracy": (logits.argmax(-1) == batch["label"]).mean()}
+            if config.labeled_sample_prob < 1:
+                labeled_loss *= jax.random.uniform(key, labeled_loss.shape) < config.labeled_sample_prob
+        if "probs" in batch:
+            unlabeled_loss = cross_entropy(unlabeled_logits, pseudo_targets(batch["probs"], config))
+            agreement = unlabeled_logits.argmax(-1) == batch["probs"].argmax(-1)
+            metrics |= {"unlabeled_loss": unlabeled_loss.mean(), "teacher_agreement": agreement.mean()}
+        return combine(labeled_loss, unlabeled_loss, config.loss_reduction, config.labeled_sample_prob), metrics
+
+    def step(state: TrainState, batch):
+        images, ids = mix(batch, config, devices)
         images = normalize_images(images, mean, std, model.dtype)
         noise = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
@@ -47,20 +72,8 @@ def make_train_step(config, model, optimizer, schedule, mesh):
             logits, updates = model.apply(
                 {"params": params, "batch_stats": state.batch_stats}, images, train=True,
                 example_ids=ids, mutable=["batch_stats"], rngs={"noise": noise})  # fmt: skip
-            unlabeled_logits = logits[:0]
-            if "probs" in batch:
-                logits, unlabeled_logits = separate(logits, num_labeled, devices)
-            targets = smoothed_labels(batch["label"], logits.shape[-1], config.label_smoothing)
-            labeled_loss = cross_entropy(logits, targets)
-            metrics = {"labeled_loss": labeled_loss.mean(),
-                       "accuracy": (logits.argmax(-1) == batch["label"]).mean()}  # fmt: skip
-            unlabeled_loss = labeled_loss[:0]
-            if "probs" in batch:
-                unlabeled_loss = cross_entropy(unlabeled_logits, pseudo_targets(batch["probs"], config))
-                agreement = unlabeled_logits.argmax(-1) == batch["probs"].argmax(-1)
-                metrics |= {"unlabeled_loss": unlabeled_loss.mean(), "teacher_agreement": agreement.mean()}
-            loss = combine(labeled_loss, unlabeled_loss, config.loss_reduction)
-            loss = loss + config.weight_decay * l2_penalty(params)
+            loss, metrics = data_loss(logits, batch, jax.random.fold_in(noise, 1))
+            loss = loss + config.weight_decay * l2_penalty(params, config.frozen_blocks)
             return loss, (updates["batch_stats"], metrics | {"loss": loss})
 
         gradients, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
@@ -79,13 +92,18 @@ def make_train_step(config, model, optimizer, schedule, mesh):
     return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
 
 
-def make_predict(model, mesh):
-    """Jitted (variables, images float [N, size, size, 3] on 0..255) -> probabilities float32 [N, classes]."""
+def make_predict(model, mesh, noise_seed: int | None = None):
+    """Jitted (variables, images [N, size, size, 3] on 0..255, ids) -> probabilities float32 [N, classes].
+
+    ids: int32 [N], by which `noise_seed` draws dropout and stochastic depth (the ablation's noised
+    teacher); without a seed there is no noise.
+    """
     mean, std = model.variant.mean, model.variant.std
 
-    def predict(variables, images):
-        logits = model.apply(variables, normalize_images(images, mean, std, model.dtype), train=False)
+    def predict(variables, images, ids):
+        noise = {} if noise_seed is None else {"example_ids": ids, "rngs": {"noise": jax.random.key(noise_seed)}}
+        logits = model.apply(variables, normalize_images(images, mean, std, model.dtype), train=False, **noise)
         return jax.nn.softmax(logits)
 
     split = batch_sharding(mesh)
-    return jax.jit(predict, in_shardings=(replicated(mesh), split), out_shardings=split)
+    return jax.jit(predict, in_shardings=(replicated(mesh), split, split), out_shardings=split)

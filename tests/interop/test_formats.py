@@ -159,6 +159,21 @@ def test_timm_and_official_names_lead_to_the_same(tmp_path):
     assert_same(formats.read(tmp_path / "b1.safetensors"), formats.read(tmp_path / "b1"))
 
 
+def test_pth(tmp_path):
+    torch = pytest.importorskip("torch")
+    raw, ema = (random_artifact("efficientnet-small", 5, seed) for seed in (1, 2))
+    states = [{name: torch.from_numpy(value) for name, value in to_foreign(one, "timm").items()} for one in (raw, ema)]
+    torch.save(states[0], tmp_path / "plain.pth")
+    assert_same(formats.read(tmp_path / "plain.pth"), raw)
+    in_parallel = {f"module.{name}": value for name, value in states[0].items()}
+    torch.save({"epoch": 3, "state_dict": in_parallel, "state_dict_ema": states[1]}, tmp_path / "training.pth")
+    assert_same(formats.read(tmp_path / "training.pth"), ema)
+    assert_same(formats.read(tmp_path / "training.pth", ema=False), raw)
+    torch.save({"state_dict": in_parallel}, tmp_path / "raw.pth")
+    with pytest.raises(UserError, match="without EMA"):
+        formats.read(tmp_path / "raw.pth")
+
+
 def test_timm_layout(tmp_path):
     arrays = to_foreign(random_artifact(B0), "timm")
     assert arrays["conv_stem.weight"].shape == (32, 3, 3, 3)

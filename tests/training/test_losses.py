@@ -46,3 +46,12 @@ def test_reductions():
     assert float(combine(labeled, unlabeled, "official")) == pytest.approx(2 + 2 * 4)
     for reduction in ("paper", "official"):
         assert float(combine(labeled, unlabeled[:0], reduction)) == pytest.approx(2)
+
+
+def test_reductions_of_sampled_labels():
+    """Half of four labeled images are drawn; the two unlabeled ones are a ratio of 1."""
+    labeled, unlabeled = jnp.array([1.0, 0.0, 3.0, 0.0]), jnp.array([2.0, 6.0])
+    assert float(combine(labeled, unlabeled, "paper", 0.5)) == pytest.approx((4 + 8) / (2 + 2))
+    assert float(combine(labeled, unlabeled, "official", 0.5)) == pytest.approx(1 + 1 * 4)
+    for reduction in ("paper", "official"):
+        assert float(combine(labeled[:0], unlabeled, reduction)) == pytest.approx(4)

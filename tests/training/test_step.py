@@ -31,19 +31,20 @@ def batch(seed, unlabeled=True):
     return found
 
 
-def train(devices, steps=3, **changes):
+def train(devices, steps=3, only=(), **changes):
     config = mnist5k.get_config()
     config.labeled_batch_size = L
     config.update(changes)
     mesh = mesh_of(devices)
-    model = EfficientNet(get_variant("efficientnet-small"), 10)
+    model = EfficientNet(get_variant("efficientnet-small"), 10, frozen_blocks=config.frozen_blocks)
     schedule = lambda step: jnp.float32(0.01)
     optimizer = make_optimizer(config, schedule)
     state = create_state(model, optimizer, 0, 28, mesh)
     step = make_train_step(config, model, optimizer, schedule, mesh)
     losses = []
     for number in range(steps):
-        state, metrics = step(state, batch(number))
+        fed = batch(number)
+        state, metrics = step(state, {key: fed[key] for key in only or fed})
         losses.append(float(metrics["loss"]))
     return losses, jax.device_get(state)
 
@@ -74,6 +75,27 @@ def test_ema_follows_its_definition():
 def test_noise_is_of_the_seed_and_not_of_the_run(on_one):
     assert train(1)[0] == on_one[0]  # bit for bit
     assert train(1, steps=1, seed=1)[0] != on_one[0][:1]
+
+
+def test_frozen_layers_stay_as_they_are():
+    _, start = train(1, steps=0)
+    _, end = train(1, steps=2, frozen_blocks=2, weight_decay=0.1)
+    for tree in ("params", "batch_stats", "ema_params"):
+        before, after = (jax.tree_util.tree_leaves_with_path(getattr(state, tree)) for state in (start, end))
+        for (path, old), (_, new) in zip(before, after, strict=True):
+            frozen = path[0].key in ("stem", "stem_bn", "blocks_0", "blocks_1")
+            assert np.array_equal(old, new) == frozen, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("changes", [{"train_on": "pseudo_labels"}, {"labeled_sample_prob": 0.5},
+                                     {"noise": {"model_noise_unlabeled": False}}])  # fmt: skip
+def test_forms_of_the_step_differ(on_one, changes):
+    """Each of them trains, and none computes what the usual form does."""
+    if "train_on" in changes:
+        losses, _ = train(1, steps=1, only=("unlabeled_image", "probs"))
+    else:
+        losses, _ = train(1, steps=1, **changes)
+    assert np.isfinite(losses[0]) and losses[0] != on_one[0][0]
 
 
 def test_interleave_keeps_every_device_to_itself():

@@ -1,0 +1,33 @@
+"""What the ablations share. Not an experiment itself.
+
+An ablation's argument is ROW or ROW,small: on ImageNet a student of a given teacher, or on the demo's
+digits a teacher and a student, the same change in both.
+"""
+
+from configs import imagenet, small
+
+
+def get_config(argument: str, rows: dict, model: str, table: str):
+    """The config of a row.
+
+    Args:
+      argument: 'ROW' or 'ROW,small'.
+      rows: {name: overrides of the student's config, nested as the config is}.
+      model: of the ImageNet form, teacher and student.
+      table: of the paper, for `paper_row`.
+
+    Raises:
+      ValueError: there is no such row.
+    """
+    row, _, data = argument.partition(",")
+    if row not in rows or data not in ("", "small"):
+        raise ValueError(f"the argument is ROW or ROW,small, with ROW one of {', '.join(rows)}; not {argument!r}")
+    if data == "small":
+        c = small.base()
+        with c.unlocked():
+            c.chain.iteration_1 = rows[row]
+        return c
+    c = imagenet.student(model, f"{model}_teacher/model")
+    c.update(rows[row])
+    c.paper_row = f"{table}/{row}"
+    return c

@@ -1,0 +1,19 @@
+"""EfficientNet-B3 as a noisy student, of an equal teacher or of L2.
+
+  python -m ns_jax.main --config=configs/b3_ns.py --workdir=DIR \\
+    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES
+  ... --config=configs/b3_ns.py:l2_teacher with the model of l2_iter3
+
+Meant for a TPU v3-64 (not measured). Paper, top-1: 82.5 with an equal teacher (v4, read from a plot), 84.1 with L2 as
+the teacher. Recipe: configs/imagenet.py.
+"""
+
+from configs import imagenet
+
+TEACHERS = {"same_teacher": "b3_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
+
+
+def get_config(form: str = "same_teacher"):
+    c = imagenet.student("b3", TEACHERS[form])
+    c.paper_row = f"9/efficientnet-b3 {form}"
+    return c

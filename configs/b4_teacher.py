@@ -1,0 +1,15 @@
+"""EfficientNet-B4 on labeled ImageNet: the baseline, and the teacher of b4_ns.
+
+  python -m ns_jax.main --config=configs/b4_teacher.py --workdir=DIR
+
+Meant for a TPU v3-128 (not measured). Paper: 83.2 / 96.4 (top-1 / top-5, with RandAugment; Table 9). Recipe:
+configs/imagenet.py, 350 epochs; RandAugment magnitude of the official script.
+"""
+
+from configs import imagenet
+
+
+def get_config():
+    c = imagenet.supervised("b4")
+    c.paper_row = "9/efficientnet-b4 supervised"
+    return c

@@ -1,0 +1,15 @@
+"""EfficientNet-B5 on labeled ImageNet: the baseline, and the teacher of b5_ns.
+
+  python -m ns_jax.main --config=configs/b5_teacher.py --workdir=DIR
+
+Meant for a TPU v3-256 (not measured). Paper: 84.0 / 96.8 (top-1 / top-5, with RandAugment; Table 9). Recipe:
+configs/imagenet.py, 350 epochs; RandAugment magnitude of the official script.
+"""
+
+from configs import imagenet
+
+
+def get_config():
+    c = imagenet.supervised("b5")
+    c.paper_row = "9/efficientnet-b5 supervised"
+    return c

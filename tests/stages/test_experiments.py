@@ -1,0 +1,75 @@
+"""Every experiment, shrunk to a few images and two steps of each of its stages."""
+
+import json
+
+import pytest
+from etils import epath
+
+from ns_jax.config import iterations, validate
+from ns_jax.interop import formats
+from ns_jax.stages import iteration
+from tests import experiments
+from tests.conftest import REPO
+from tests.data.test_sources import write_image
+from tests.interop.weights import random_artifact
+
+# One of each kind; the others are slow tests.
+IN_THE_SUITE = ("ablation_joint:pretrain_finetune", "ablation_noise:noised_teacher", "l2_iter3")
+
+
+def shrink(config, folder):
+    """Eight labeled and eight unlabeled images of two classes, 32 px, the small model, two steps a stage."""
+    images = {name: f"folder:{folder / name}" for name in ("labeled", "unlabeled", "test")}
+    with config.unlocked():
+        config.variant, config.dtype, config.resolution = "efficientnet-small", "float32", 32
+        config.test_resolution = None
+        config.data.labeled, config.data.test = images["labeled"], images["test"]
+        if config.data.unlabeled:
+            config.data.unlabeled = images["unlabeled"]
+        if config.teacher:
+            config.teacher = str(folder / "teacher")
+        if config.init_from and config.init_from != "teacher":
+            config.init_from = str(folder / "teacher")
+        config.labeled_batch_size = config.eval_batch_size = 8
+        config.min_confidence, config.images_per_class = 0.0, min(config.images_per_class, 8)
+        config.max_confidence = 1.0
+        config.train_epochs, config.warmup_epochs, config.schedule_start_epoch = 2.0, 1.0, 0.0
+        config.frozen_blocks = min(config.frozen_blocks, 3)
+        if config.finetune.epochs:
+            config.finetune.update({"epochs": 2.0, "frozen_blocks": min(config.finetune.frozen_blocks, 3)})
+            config.finetune.resolution = config.finetune.resolution and 40
+        config.unlabeled_ratio = min(config.unlabeled_ratio, 2)
+        for overrides in config.chain.values():
+            for field in ("min_confidence", "max_confidence", "images_per_class", "train_epochs", "unlabeled_ratio", "variant"):
+                overrides.pop(field, None)
+            if "finetune" in overrides:
+                overrides["finetune"]["epochs"] = 2.0
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images")
+    for part in ("labeled", "test"):
+        for number in range(8):
+            write_image(path / part / ("cat", "dog")[number % 2] / f"{number}.png", number)
+    for number in range(8):
+        write_image(path / "unlabeled" / f"{number}.png", 20 + number)
+    teacher = random_artifact("efficientnet-small", 2)
+    teacher.card["class_names"] = ["cat", "dog"]
+    formats.write(epath.Path(path / "teacher"), teacher, "artifact")
+    return path
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in IN_THE_SUITE else [pytest.mark.slow]) for name in experiments.names(REPO / "configs")])
+def test_two_steps_of_every_stage(name, folder, tmp_path):
+    config = shrink(experiments.load(name), folder)
+    validate(config)
+    iteration.run(config, epath.Path(tmp_path))
+    for part, one in iterations(config):
+        evaluation = json.loads((tmp_path / part / "evaluation.json").read_text())
+        assert evaluation["count"] == 8 and evaluation["steps"] == 2
+        if one.finetune.epochs:
+            card = json.loads((tmp_path / part / "finetune" / "model" / "model.json").read_text())
+            assert card["resolution"] == (one.finetune.resolution or 28)
