@@ -14,7 +14,7 @@ from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import UserError
 from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
 from ns_jax.parallel.hosts import barrier, is_lead
-from ns_jax.parallel.mesh import check_divides, host_rows, to_global
+from ns_jax.parallel.mesh import host_rows, to_global
 from ns_jax.pseudo_labels.store import join
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer

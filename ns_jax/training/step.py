@@ -56,7 +56,8 @@ def make_train_step(config, model, optimizer, schedule, mesh):
             labeled_loss = cross_entropy(logits, targets)
             metrics |= {"labeled_loss": labeled_loss.mean(), "accuracy": (logits.argmax(-1) == batch["label"]).mean()}
             if config.labeled_sample_prob < 1:
-                labeled_loss *= jax.random.uniform(key, labeled_loss.shape) < config.labeled_sample_prob
+                drawn = jax.random.uniform(key, labeled_loss.shape) < config.labeled_sample_prob
+                labeled_loss = jnp.where(drawn, labeled_loss, 0.0)
         if "probs" in batch:
             unlabeled_loss = cross_entropy(unlabeled_logits, pseudo_targets(batch["probs"], config))
             agreement = unlabeled_logits.argmax(-1) == batch["probs"].argmax(-1)
