@@ -23,4 +23,6 @@ def get_config(argument: str = "joint"):
     c = ablation.get_config(argument, ROWS, "b0", "13")
     if not c.chain:
         c.train_epochs, c.decay_epochs = 350.0, 2.4
+    elif "finetune" in c.chain.iteration_1:
+        c.chain.iteration_1.finetune.base_learning_rate = c.base_learning_rate / 10
     return c

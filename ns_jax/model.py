@@ -169,11 +169,14 @@ def _checked_images(images) -> np.ndarray:
 
 
 def _run_model(path: epath.Path) -> epath.Path | None:
-    """The model of a run's folder: its own, or that of its last finished iteration."""
-    if has_artifact(path / "model"):
-        return path / "model"
-    found = [one for one in path.glob("*_*") if re.search(r"\d+$", one.name) and has_artifact(one / "model")]
-    return max(found, key=lambda one: int(re.search(r"\d+$", one.name)[0])) / "model" if found else None
+    """The model that a run's folder ended with: fine-tuned where there is one, of its last finished iteration."""
+    iterations = [one for one in path.glob("*_*") if re.search(r"\d+$", one.name)]
+    iterations.sort(key=lambda one: int(re.search(r"\d+$", one.name)[0]), reverse=True)
+    for one in (path, *iterations):
+        for model in (one / "finetune" / "model", one / "model"):
+            if has_artifact(model):
+                return model
+    return None
 
 
 def _checkpoint_artifact(folder: epath.Path, variant: str | None) -> Artifact | None:
