@@ -14,7 +14,7 @@ FLAGS = flags.FLAGS
 LOADER_PREFIX = "Configuration is not available because of an earlier failure to load: "
 config_flags.DEFINE_config_file("config", None, "An experiment, as in configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
-flags.DEFINE_list("stages", None, "Run only these stages: label, select, train, evaluate.")
+flags.DEFINE_list("stages", None, "Run only these stages: label, select, train, finetune, evaluate.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
 flags.mark_flags_as_required(["config", "workdir"])
 

@@ -21,7 +21,7 @@ def test_unknown_field_names_the_nearest(tmp_path):
 @pytest.mark.parametrize("flag, word", [
     ("--config.train_epochs=-1", "must be above 0"), ("--config.variant=efficientnet-bo", "efficientnet-b0"),
     ("--config.pseudo_label=firm", "soft, hard"), ("--config.train_epochs=many", "train_epochs"),
-    ("--stages=lable", "label, select, train, evaluate")])  # fmt: skip
+    ("--stages=lable", "label, select, train, finetune, evaluate")])  # fmt: skip
 def test_impossible_values(tmp_path, flag, word):
     command.assert_one_line_error(command.run(tmp_path / "w", flag), word)
     assert not (tmp_path / "w").exists()
