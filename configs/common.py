@@ -45,6 +45,7 @@ def get_config() -> ConfigDict:
     noise.randaugment_ops = 2  # operations per image; 0: no RandAugment
     noise.randaugment_magnitude = 27.0  # 10 is the nominal maximum; beyond it extrapolates
     noise.randaugment_exclude = ()  # names of operations to leave out
+    noise.randaugment_form = "reference"  # 'reference' (the official code, bug for bug) or 'pillow' (Pillow's results)
 
     noise.augment_unlabeled = True  # False: pseudo-labeled images are the clean centre crop
     noise.model_noise_unlabeled = True  # False: no dropout and stochastic depth for pseudo-labeled images

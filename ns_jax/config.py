@@ -109,6 +109,8 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
     for field in ("warmup_epochs", "images_per_class", "bn_group_size", "final_base_learning_rate", "weight_decay"):
         _require(config[field] >= 0, f"{where}{field}={config[field]} must not be below 0")
     _require(config.noise.randaugment_ops >= 0, f"{where}noise.randaugment_ops must not be below 0")
+    _require(config.noise.randaugment_form in ("reference", "pillow"),
+             f"{where}noise.randaugment_form={config.noise.randaugment_form!r} must be one of reference, pillow")  # fmt: skip
     for field in ("resolution", "test_resolution"):
         _require(config[field] is None or config[field] > 0, f"{where}{field}={config[field]} must be above 0")
     if config.final_base_learning_rate:

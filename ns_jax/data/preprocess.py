@@ -5,7 +5,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from ns_jax.data.randaugment import cut_out_square, randaugment
+from ns_jax.data.randaugment import randaugment
+from ns_jax.data.randaugment_reference import cut_out_square
 from ns_jax.errors import UserError
 
 
@@ -108,8 +109,8 @@ def train_image(image, config, size: int, crop_padding: int, seed):
     if config.flip:
         image = tf.where(draw[2] < 0.5, image, image[:, ::-1])
     if config.noise.randaugment_ops:
-        image = randaugment(image, randaugment_seed, config.noise.randaugment_ops,
-                            config.noise.randaugment_magnitude, config.noise.randaugment_exclude)  # fmt: skip
+        image = randaugment(image, randaugment_seed, config.noise.randaugment_ops, config.noise.randaugment_magnitude,
+                            config.noise.randaugment_exclude, config.noise.randaugment_form)  # fmt: skip
     if config.cutout_size:
         image = cut_out_square(image, config.cutout_size // 2, draw[3:])
     return image

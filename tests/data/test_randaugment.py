@@ -1,94 +1,86 @@
-"""The operations on a real photograph, against Pillow where the official code equals it."""
-
-import collections
+"""What is drawn, and that what is drawn is applied."""
 
 import numpy as np
-import PIL.Image
-import PIL.ImageEnhance
-import PIL.ImageOps
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_sample_image
 
-from ns_jax.data.randaugment import OPS, Magnitude, randaugment
-
-DRAW = tf.constant([0.3, 0.6])
+from configs import common, mnist5k
+from ns_jax.config import validate
+from ns_jax.data.preprocess import train_image
+from ns_jax.data.randaugment import FORMS, check_names, draw_operations, randaugment
+from ns_jax.data.randaugment_reference import Magnitude
+from ns_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def photo():
-    return load_sample_image("china.jpg")[100:196, 200:296].copy()
+    return tf.constant(load_sample_image("china.jpg")[100:196, 200:296])
 
 
-def apply(name, image, magnitude):
-    return OPS[name](tf.constant(image), Magnitude(magnitude, 96), DRAW).numpy()
+def seeds(number):
+    return tf.stack([tf.fill([number], tf.constant(2 << 32, tf.int64)), tf.range(number, dtype=tf.int64)], 1)
 
 
-@pytest.mark.parametrize("name", OPS)
-@pytest.mark.parametrize("magnitude", (5.0, 10.0, 17.0, 27.0))
-def test_shape_and_dtype(photo, name, magnitude):
-    found = apply(name, photo, magnitude)
-    assert found.shape == photo.shape and found.dtype == np.uint8
+# The 0.1 % points of chi-squared with 15 and 13 degrees of freedom.
+@pytest.mark.parametrize("available, critical", [(16, 37.70), (14, 34.53)])
+def test_operations_and_signs_are_drawn_uniformly(available, critical):
+    number = 50_000  # images of two operations
+    every = tf.function(lambda seeds: tf.map_fn(
+        lambda seed: draw_operations(seed, 2, available), seeds, fn_output_signature=(tf.int32, tf.float32)))  # fmt: skip
+    choices, draws = every(seeds(number))
+    counts = np.bincount(choices.numpy().ravel())
+    expected = 2 * number / available
+    assert len(counts) == available and ((counts - expected) ** 2 / expected).sum() < critical
+    # The second does not depend on the first.
+    pairs = np.bincount(choices.numpy() @ [available, 1], minlength=available**2)
+    expected = number / available**2
+    freedom = available**2 - 1
+    assert ((pairs - expected) ** 2 / expected).sum() < freedom + 3.3 * (2 * freedom) ** 0.5
+    negative = (draws.numpy()[..., 0] >= 0.5).mean()
+    assert abs(negative - 0.5) < 3.3 * 0.5 / (2 * number) ** 0.5
 
 
-@pytest.mark.parametrize("magnitude", (5.0, 10.0, 17.0, 27.0))
-def test_point_operations_against_their_definitions(photo, magnitude):
-    image, wide = PIL.Image.fromarray(photo), photo.astype(int)
-    factor = magnitude / 10 * 1.8 + 0.1
-    np.testing.assert_array_equal(apply("Equalize", photo, magnitude), PIL.ImageOps.equalize(image))
-    np.testing.assert_array_equal(apply("Brightness", photo, magnitude),
-                                  PIL.ImageEnhance.Brightness(image).enhance(factor))  # fmt: skip
-    np.testing.assert_array_equal(apply("Invert", photo, magnitude), 255 - photo)
-    threshold = int(magnitude / 10 * 256) % 256  # compared as uint8: it wraps
-    np.testing.assert_array_equal(apply("Solarize", photo, magnitude), np.where(wide < threshold, wide, 255 - wide))
-    addition = int(magnitude / 10 * 110)
-    np.testing.assert_array_equal(apply("SolarizeAdd", photo, magnitude),
-                                  np.where(wide < 128, np.minimum(wide + addition, 255), wide))  # fmt: skip
-    shift = {5.0: 6, 10.0: 4, 17.0: 2, 27.0: 7}[magnitude]  # ten bits: a shift of -2, clamped to 7
-    np.testing.assert_array_equal(apply("Posterize", photo, magnitude), wide >> shift << shift)
-    grey = 36  # 96 * 96 / 256, not the image's mean
-    mixed = np.clip(grey + np.float32(factor) * (photo.astype(np.float32) - grey), 0, 255).astype(np.uint8)
-    np.testing.assert_array_equal(apply("Contrast", photo, magnitude), photo if magnitude == 5 else mixed)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("exclude", [(), ("SolarizeAdd", "Cutout")])
+def test_the_drawn_operations_are_applied_in_order(photo, form, exclude):
+    names = [name for name in FORMS[form] if name not in exclude]
+    applied = tf.function(lambda seed: randaugment(photo, seed, 2, 17.0, exclude, form))
+    seen = set()
+    for seed in seeds(60):
+        expected, (choices, draws) = photo, draw_operations(seed, 2, len(names))
+        for choice, draw in zip(choices, draws, strict=True):
+            seen.add(names[choice])
+            expected = FORMS[form][names[choice]](expected, Magnitude(17.0, 96), draw)
+        np.testing.assert_array_equal(applied(seed), expected)
+    assert seen == set(names)
 
 
-def test_autocontrast_is_within_one_level_of_pillow(photo):
-    dull = (photo // 2 + 40).astype(np.uint8)
-    expected = np.asarray(PIL.ImageOps.autocontrast(PIL.Image.fromarray(dull))).astype(int)
-    found = apply("AutoContrast", dull, 10.0).astype(int)
-    assert np.abs(found - expected).max() <= 1 and (found != dull).any()
+def test_the_same_seed_gives_the_same_image(photo):
+    first, again, other = (randaugment(photo, tf.constant([1, seed], tf.int64), 2, 10.0) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.dtype == tf.uint8 and first.shape == photo.shape and (first != other).numpy().any()
 
 
-@pytest.mark.parametrize("name, axis", [("TranslateX", 1), ("TranslateY", 0)])
-def test_translation_moves_by_whole_pixels(photo, name, axis):
-    pixels = 30  # magnitude 3 of 100 px at magnitude 10
-    found = apply(name, photo, 3.0)
-    shifted = [np.roll(photo, sign * pixels, axis) for sign in (1, -1)]
-    for one, edge in zip(shifted, (slice(0, pixels), slice(-pixels, None)), strict=True):
-        one[(slice(None),) * axis + (edge,)] = 128
-    assert any((found == one).all() for one in shifted)
+def test_the_form_is_the_config_s(photo):
+    config = common.get_config()
+    config.crop, config.flip = "none", False
+    seed = tf.constant([3, 0], tf.int64)  # draws Contrast, then Posterize
+    views = {}
+    for form in FORMS:
+        config.noise.randaugment_form = form
+        views[form] = train_image(photo, config, 96, 0, seed).numpy()
+        expected = randaugment(photo, seed + [2 << 32, 0], 2, 27.0, form=form)
+        np.testing.assert_array_equal(views[form], expected)
+    assert (views["reference"] != views["pillow"]).any()
 
 
-def test_rotation_is_about_the_centre_with_grey_outside(photo):
-    expected = [np.asarray(PIL.Image.fromarray(photo).rotate(sign * 30, fillcolor=(128,) * 3)) for sign in (1, -1)]
-    found = apply("Rotate", photo, 10.0)
-    assert max((found == one).all(-1).mean() for one in expected) > 0.95
-
-
-def test_cutout_covers_a_square(photo):
-    found = apply("Cutout", photo, 5.0)  # half a side of 20 px
-    changed = (found != photo).any(-1)
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    assert 1 <= np.ptp(rows) + 1 <= 40 and 1 <= np.ptp(columns) + 1 <= 40
-    assert (found[changed] == 128).all()
-
-
-def test_the_draw_of_operations_is_uniform_and_follows_the_seed(photo, monkeypatch):
-    for number, name in enumerate(list(OPS)):
-        monkeypatch.setitem(OPS, name, lambda image, magnitude, draw, number=number: tf.fill(image.shape, np.uint8(number)))
-    draw = tf.function(lambda seed: randaugment(tf.constant(photo), seed, 1, 10.0)[0, 0, 0])
-    found = [int(draw(tf.constant([1, i], tf.int64))) for i in range(3200)]
-    counts = collections.Counter(found)
-    assert len(counts) == len(OPS) == 16
-    chi_squared = sum((count - 200) ** 2 / 200 for count in counts.values())
-    assert chi_squared < 37.7  # 0.1 % point with 15 degrees of freedom
-    assert found[:20] == [int(draw(tf.constant([1, i], tf.int64))) for i in range(20)]
+def test_an_unknown_form_and_an_unknown_name_are_refused():
+    config = mnist5k.get_config()
+    validate(config)
+    config.noise.randaugment_form = "torch"
+    with pytest.raises(UserError, match="randaugment_form='torch'.*reference, pillow"):
+        validate(config)
+    check_names(("Cutout", "SolarizeAdd"))
+    with pytest.raises(UserError, match="'CutOut'"):
+        check_names(("CutOut",))
