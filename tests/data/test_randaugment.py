@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 from sklearn.datasets import load_sample_image
 
@@ -22,23 +23,21 @@ def seeds(number):
     return tf.stack([tf.fill([number], tf.constant(2 << 32, tf.int64)), tf.range(number, dtype=tf.int64)], 1)
 
 
-# The 0.1 % points of chi-squared with 15 and 13 degrees of freedom.
-@pytest.mark.parametrize("available, critical", [(16, 37.70), (14, 34.53)])
-def test_operations_and_signs_are_drawn_uniformly(available, critical):
-    number = 50_000  # images of two operations
+def assert_uniform(draws, values: int):
+    """Chi-squared, at 0.1 %."""
+    counts = np.bincount(draws.ravel(), minlength=values)
+    assert len(counts) == values
+    assert scipy.stats.chisquare(counts).pvalue > 0.001
+
+
+@pytest.mark.parametrize("available", [16, 14])
+def test_100_000_operations_and_their_signs_are_drawn_uniformly(available):
     every = tf.function(lambda seeds: tf.map_fn(
         lambda seed: draw_operations(seed, 2, available), seeds, fn_output_signature=(tf.int32, tf.float32)))  # fmt: skip
-    choices, draws = every(seeds(number))
-    counts = np.bincount(choices.numpy().ravel())
-    expected = 2 * number / available
-    assert len(counts) == available and ((counts - expected) ** 2 / expected).sum() < critical
-    # The second does not depend on the first.
-    pairs = np.bincount(choices.numpy() @ [available, 1], minlength=available**2)
-    expected = number / available**2
-    freedom = available**2 - 1
-    assert ((pairs - expected) ** 2 / expected).sum() < freedom + 3.3 * (2 * freedom) ** 0.5
-    negative = (draws.numpy()[..., 0] >= 0.5).mean()
-    assert abs(negative - 0.5) < 3.3 * 0.5 / (2 * number) ** 0.5
+    choices, draws = (part.numpy() for part in every(seeds(50_000)))
+    assert_uniform(choices, available)
+    assert_uniform(choices @ [available, 1], available**2)  # the second does not depend on the first
+    assert_uniform(2 * choices + (draws[..., 0] < 0.5), 2 * available)  # nor the sign on the operation
 
 
 @pytest.mark.parametrize("form", FORMS)
