@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     """The defaults: the paper's recipe (ImageNet) without a data set."""
     c = ConfigDict()
     c.seed = 0
-    c.paper_row = ""  # 'TABLE/ROW' of the paper that this run reproduces, see ns_jax.report.tables
+    c.paper_row = ""  # 'TABLE/ROW' of the paper that this run reproduces; nothing depends on it
     c.stages = ("label", "select", "train", "finetune", "evaluate")  # of one iteration, in this order
 
     # --- Model ------------------------------------------------------------------------------

@@ -10,10 +10,27 @@ def test_learning_rate_has_warmup_and_stairs():
     images = 2048 * 100  # an epoch is 100 steps
     schedule = learning_rate_schedule(config, images)
     assert num_train_steps(config, images) == 35_000
-    expected = {0: 0.0, 1: 0.128 / 500, 250: 0.064, 499: 0.128 * 499 / 500, 500: 0.128 * 0.97**2,
-                719: 0.128 * 0.97**2, 720: 0.128 * 0.97**3, 35_000: 0.128 * 0.97**145}  # fmt: skip
-    for step, rate in expected.items():
+    warmup = {step: 0.128 * step / 500 for step in (0, 1, 2, 100, 239, 240, 241, 250, 479, 480, 498, 499)}
+    stairs = {500: 2, 501: 2, 719: 2, 720: 3, 721: 3, 959: 3, 960: 4, 12_000: 50, 34_799: 144, 34_800: 145, 34_999: 145,
+              35_000: 145}  # fmt: skip
+    for step, rate in (warmup | {step: 0.128 * 0.97**count for step, count in stairs.items()}).items():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5), step
+
+
+def test_a_schedule_can_begin_later():
+    config = common.get_config()
+    whole = learning_rate_schedule(config, 204_800)
+    config.schedule_start_epoch = 348.5
+    late = learning_rate_schedule(config, 204_800)
+    assert [float(late(step)) for step in (0, 100, 149)] == [float(whole(34_850 + step)) for step in (0, 100, 149)]
+
+
+def test_sampled_labels_make_the_batch_smaller():
+    config = common.get_config()
+    config.labeled_sample_prob = 0.5
+    schedule = learning_rate_schedule(config, 204_800)
+    assert num_train_steps(config, 204_800) == 70_000
+    assert float(schedule(1000)) == pytest.approx(0.064 * 0.97**2, rel=1e-5)
 
 
 def test_final_rate_is_reached_at_the_end():

@@ -10,7 +10,7 @@ from configs import mnist5k
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import DATA
-from ns_jax.training.optimizer import decays, make_optimizer
+from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay
 from ns_jax.training.state import create_state, tree_checksums
 from ns_jax.training.step import interleave, make_train_step, separate
@@ -124,8 +124,10 @@ def test_rmsprop_is_tensorflows():
     var, ms, mom = tf.Variable(value), tf.Variable(tf.ones_like(value)), tf.Variable(tf.zeros_like(value))
     for rate in rates[:50]:
         gradient = rng.normal(size=(7, 5)).astype(np.float32)
-        updates, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+        decay = jax.grad(lambda p: 1e-2 * l2_penalty(p))(params)
+        updates, state = optimizer.update(jax.tree.map(jnp.add, {"w": jnp.asarray(gradient)}, decay), state, params)
         params = jax.tree.map(jnp.add, params, updates)
+        gradient += np.float32(1e-2) * var.numpy()  # of TensorFlow's l2_loss
         tf.raw_ops.ResourceApplyRMSProp(var=var.handle, ms=ms.handle, mom=mom.handle, lr=rate, rho=0.9, momentum=0.9,
                                         epsilon=1e-3, grad=gradient)  # fmt: skip
     assert np.abs(params["w"] - var.numpy()).max() / np.abs(var.numpy()).max() < 1e-6
