@@ -20,7 +20,10 @@ sys.path.insert(0, str(REPO))
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compilation_cache")
+    base = tmp_path_factory.getbasetemp()
+    # Workers of one session share it: most of the time of tests that start whole runs is compilation.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compilation_cache"
+    folder.mkdir(exist_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # of the processes that tests start
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
