@@ -33,7 +33,12 @@ def check(artifact, path, name: str) -> str:
         size = artifact.card["resolution"]
         images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
         want = np.asarray(jax.jit(export.logits_function(artifact.card))(artifact.variables, images))
-        error = np.abs(formats.PROGRAMS[name][1](path, images) - want).max() / max(want.std(), 1e-30)
+        try:
+            got = formats.PROGRAMS[name][1](path, images)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"the program written does not run here: {reason}") from error
+        error = np.abs(got - want).max() / max(want.std(), 1e-30)
         if not error <= TOLERANCE:
             raise UserError(f"the program written differs in its logits by {error:.1e} of their deviation")
         return f"its logits differ by {error:.1e} of their standard deviation"

@@ -1,7 +1,7 @@
 """Programs that run without this project: a TensorFlow SavedModel, and StableHLO (jax.export).
 
-Both take uint8 or float32 images [N, resolution, resolution, 3] on the 0..255 scale, any N, and
-give logits float32 [N, classes]; the weights and the normalisation are inside.
+Both take uint8 images [N, resolution, resolution, 3], any N, and give logits float32
+[N, classes]; the weights and the normalisation are inside.
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jax.extend.mlir.dialects import stablehlo
 
 from ns_jax.files import write_bytes
 from ns_jax.interop.artifact import Artifact
@@ -19,6 +20,11 @@ from ns_jax.models.variants import get_variant
 from ns_jax.models.zoo import create_model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+
+# TensorFlow's release lags behind jax's and refuses the versions that jax writes by default. Both
+# promise to read and write older ones: https://openxla.org/stablehlo/compatibility.
+STABLEHLO_OF_TENSORFLOW = "1.0.0"
+CALLING_CONVENTION_OF_TENSORFLOW = 10
 
 
 def logits_function(card: dict):
@@ -32,12 +38,15 @@ def logits_function(card: dict):
     return logits
 
 
+def _images(size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), size, size, 3), jnp.uint8)
+
+
 def write_stablehlo(path: epath.Path, artifact: Artifact) -> None:
     """Writes what `jax.export.deserialize` reads, for CPU, CUDA and TPU."""
     function = jax.jit(functools.partial(logits_function(artifact.card), artifact.variables))
-    size = artifact.card["resolution"]
-    images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), size, size, 3), jnp.uint8)
-    write_bytes(path, bytes(jax.export.export(function, platforms=PLATFORMS)(images).serialize()))
+    exported = jax.export.export(function, platforms=PLATFORMS)(_images(artifact.card["resolution"]))
+    write_bytes(path, bytes(exported.serialize()))
 
 
 def run_stablehlo(path: epath.Path, images: np.ndarray) -> np.ndarray:
@@ -48,17 +57,27 @@ def run_stablehlo(path: epath.Path, images: np.ndarray) -> np.ndarray:
 def write_saved_model(path: epath.Path, artifact: Artifact) -> None:
     """Writes a SavedModel whose signature 'serving_default' maps images to logits."""
     import tensorflow as tf
-    from jax.experimental import jax2tf
+    from tensorflow.compiler.tf2xla.python import xla
 
-    size = artifact.card["resolution"]
-    convert = jax2tf.convert(logits_function(artifact.card), with_gradient=False,
-                             polymorphic_shapes=[None, "(batch, ...)"])  # fmt: skip
+    size, classes = artifact.card["resolution"], len(artifact.card["class_names"])
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), artifact.variables)
+    exported = jax.export.export(jax.jit(logits_function(artifact.card)), platforms=PLATFORMS)(shapes, _images(size))
+    program = stablehlo.deserialize_portable_artifact_str(exported.mlir_module_serialized)
+    program = stablehlo.serialize_portable_artifact_str(program, STABLEHLO_OF_TENSORFLOW)
+    version = min(exported.calling_convention_version, CALLING_CONVENTION_OF_TENSORFLOW)
+
     module = tf.Module()
-    module.weights = jax.tree.map(tf.Variable, artifact.variables)
-    signature = tf.TensorSpec([None, size, size, 3], tf.uint8, name="images")
-    module.logits = tf.function(lambda images: {"logits": convert(module.weights, images)}, input_signature=[signature],
-                                autograph=False)  # fmt: skip
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.logits})
+    module.weights = [tf.Variable(weight) for weight in jax.tree.leaves(artifact.variables)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8, name="images")], autograph=False)
+    def serve(images):
+        weights = [weight.read_value() for weight in module.weights]
+        (logits,) = xla.call_module([*weights, images], version=version, module=program, Tout=[tf.float32],
+                                    Sout=[tf.TensorShape([None, classes])],
+                                    platforms=[platform.upper() for platform in PLATFORMS])  # fmt: skip
+        return {"logits": logits}
+
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
 
 
 def run_saved_model(path: epath.Path, images: np.ndarray) -> np.ndarray:
