@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from ns_jax.report.tables import markdown_table
+from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("folder", None, "Where the runs go.", required=True)

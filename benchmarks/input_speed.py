@@ -18,7 +18,7 @@ from absl import app, flags
 from sklearn.datasets import load_sample_images
 
 from benchmarks.contest import contest, table_rows
-from ns_jax.report.tables import markdown_table
+from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("threads", 1, "Cores of each contestant.")

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from benchmarks.input_speed import IMAGES, write_jpegs
-from ns_jax.report.tables import markdown_table
+from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("steps", 40, "Training steps, of 16 images.")

@@ -13,7 +13,7 @@ import sys
 from absl import app, flags
 
 from benchmarks.contest import contest, table_rows
-from ns_jax.report.tables import markdown_table
+from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("variant", "efficientnet-b0", "A row of ns_jax/models/variants.py.")

@@ -63,7 +63,7 @@ def main(argv) -> None:
         print(json.dumps(measure(FLAGS.only_measure)))
         return
     from ns_jax.models.variants import VARIANTS
-    from ns_jax.report.tables import markdown_table
+    from ns_jax.report.results import markdown_table
 
     rows = []
     for name in FLAGS.variants or VARIANTS:

@@ -25,7 +25,8 @@ def get_config(argument: str, rows: dict, model: str, table: str):
     if data == "small":
         c = small.base()
         with c.unlocked():
-            c.chain.iteration_1 = rows[row]
+            c.chain.iteration_0.paper_row = f"9/efficientnet-{model} supervised"
+            c.chain.iteration_1 = {**rows[row], "paper_row": f"{table}/{row}"}
         return c
     c = imagenet.student(model, f"{model}_teacher/model")
     c.update(rows[row])

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from ns_jax.files import write_bytes  # noqa: E402
-from ns_jax.report.tables import wilson_interval  # noqa: E402
+from ns_jax.report.results import wilson_interval  # noqa: E402
 
 
 def _save(figure, path) -> None:

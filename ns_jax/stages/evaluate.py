@@ -8,7 +8,7 @@ from ns_jax.files import read_json, write_json
 from ns_jax.interop.artifact import load_artifact
 from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
 from ns_jax.report.progress import StageProgress
-from ns_jax.report.tables import wilson_interval
+from ns_jax.report.results import wilson_interval
 from ns_jax.stages.common import Iteration, check_classes
 from ns_jax.stages.inference import Predictor
 from ns_jax.stages.select import selection_of
@@ -57,7 +57,8 @@ def _evaluate(iteration: Iteration) -> dict:
     if count != len(readable):
         raise RuntimeError(f"{count} of {len(readable)} test images were evaluated")
     result = {
-        "iteration": iteration.name or "model", "variant": artifact.card["variant"], "steps": artifact.card["steps"],
+        "iteration": iteration.name or "model", "paper_row": iteration.config.paper_row, "test": source.name,
+        "variant": artifact.card["variant"], "steps": artifact.card["steps"],
         "count": count, "skipped": source.count - count, "correct": correct, "top1": correct / count,
         "top5": correct5 / count, "cross_entropy": float(sum_over_hosts(nll)[0] / count),
         "model": artifact.fingerprint, "unlabeled_ratio": 0, "pseudo_labels": 0, "pseudo_labels_kept": 0}  # fmt: skip

@@ -13,7 +13,7 @@ from ns_jax.interop.artifact import has_artifact, load_artifact
 from ns_jax.parallel.hosts import is_lead, on_lead
 from ns_jax.parallel.mesh import check_divides, make_mesh
 from ns_jax.report.progress import say
-from ns_jax.report.tables import results_table
+from ns_jax.report.results import results_table
 from ns_jax.stages import evaluate, finetune, label, select, train
 from ns_jax.stages.common import Iteration, check_classes
 

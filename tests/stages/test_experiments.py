@@ -7,6 +7,7 @@ from etils import epath
 
 from ns_jax.config import iterations, validate
 from ns_jax.interop import formats
+from ns_jax.report.tables import find_results
 from ns_jax.stages import iteration
 from tests import experiments
 from tests.conftest import REPO
@@ -67,6 +68,8 @@ def test_two_steps_of_every_stage(name, folder, tmp_path):
     config = shrink(experiments.load(name), folder)
     validate(config)
     iteration.run(config, epath.Path(tmp_path))
+    rows = {one.paper_row for _, one in iterations(config)}
+    assert find_results(str(tmp_path)).keys() == rows
     for part, one in iterations(config):
         evaluation = json.loads((tmp_path / part / "evaluation.json").read_text())
         assert evaluation["count"] == 8 and evaluation["steps"] == 2
