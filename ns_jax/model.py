@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from ns_jax.checkpoint import newest_ema
-from ns_jax.data.preprocess import decode_and_crop
+from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
 from ns_jax.files import read_json
 from ns_jax.interop import formats
@@ -118,7 +118,7 @@ class Model:
         Raises:
           UserError: not a whole image; names the file.
         """
-        return decode_and_crop(image, self.resolution, self.card["crop_padding"])
+        return clean_image(image, self.resolution, self.card["crop_padding"])
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
         """The `top` most probable classes of each image, the first one first.

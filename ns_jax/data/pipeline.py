@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from ns_jax.data.preprocess import eval_image, train_image
+from ns_jax.data.preprocess import center_window, resize_bicubic, train_image, train_window
 from ns_jax.data.sources import Source
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
@@ -79,9 +79,10 @@ def train_batches(source: Source, examples: np.ndarray, config, view: View, *, s
         step, row = local // per_host, local % per_host
         position = step * batch_size + rows.start + row
         example = shuffled_position(position, len(examples), seed)
-        image, label = source.load(table[example])
         noise_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image = train_image(image, config, view.size, view.crop_padding, noise_seed)
+        window = train_window(config, view.size, view.crop_padding, noise_seed)
+        image, label = source.load(table[example], window)
+        image = train_image(image, config, view.size, noise_seed)
         return {"image": image, "label": label, "example": example}
 
     dataset = tf.data.Dataset.range(start_step * per_host, num_steps * per_host)
@@ -100,12 +101,13 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
     """
 
     def make(index):
-        image, label = source.load(index)
         if noised_by is None:
-            image = eval_image(image, view.size, view.crop_padding)
+            image, label = source.load(index, center_window(view.size, view.crop_padding))
+            image = resize_bicubic(image, view.size)
         else:
             noise_seed = tf.stack([tf.constant(stream_seed(noised_by.seed, "teacher"), tf.int64), index])
-            image = tf.cast(train_image(image, noised_by, view.size, view.crop_padding, noise_seed), tf.float32)
+            image, label = source.load(index, train_window(noised_by, view.size, view.crop_padding, noise_seed))
+            image = tf.cast(train_image(image, noised_by, view.size, noise_seed), tf.float32)
         return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))

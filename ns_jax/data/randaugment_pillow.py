@@ -10,10 +10,11 @@ Pillow has neither SolarizeAdd nor Cutout; of these, Invert, Equalize and Bright
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from ns_jax.data import randaugment_reference as reference
-from ns_jax.data.randaugment_reference import FILL, blend, keep_high_bits, smooth
+from ns_jax.data.randaugment_reference import blend, invert_where, keep_high_bits, read_pixels, smooth, stretch
 
 
 def _grey(image):
@@ -24,11 +25,7 @@ def _grey(image):
 
 def auto_contrast(image, magnitude, draw):
     del magnitude, draw
-    wide = tf.cast(image, tf.float64)
-    low, high = tf.reduce_min(wide, (0, 1)), tf.reduce_max(wide, (0, 1))
-    scale = 255.0 / tf.where(high > low, high - low, 255.0)
-    stretched = tf.clip_by_value(wide * scale + -low * scale, 0.0, 255.0)
-    return tf.where(high > low, tf.cast(stretched, tf.uint8), image)
+    return stretch(image, tf.float64)
 
 
 def posterize(image, magnitude, draw):
@@ -38,7 +35,7 @@ def posterize(image, magnitude, draw):
 
 def solarize(image, magnitude, draw):
     del draw
-    return tf.where(tf.cast(image, tf.int32) < magnitude.threshold, image, 255 - image)
+    return invert_where(image, image >= magnitude.threshold) if magnitude.threshold < 256 else image
 
 
 def color(image, magnitude, draw):
@@ -57,50 +54,53 @@ def sharpness(image, magnitude, draw):
     return blend(smooth(image, rounding=0.5), image, magnitude.factor)
 
 
-def _transform(image, matrix):
+def _transform(image, matrix, draw):
     """Pillow's `Image.transform(AFFINE)`, nearest: output (x, y) reads input (a x + b y + c, d x + e y + f).
 
     Coordinates are those of pixel centres (the first is 0.5), in 16-bit fixed point.
+
+    matrix: function of the sign, 1.0 or -1.0 with probability 1/2 each, to [a, b, c, d, e, f].
     """
-    a, b, c, d, e, f = matrix
-    fixed = tf.floor(tf.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5]) * 65536.0 + 0.5)
-    a, b, c, d, e, f = tf.unstack(tf.cast(fixed, tf.int32))
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    y, x = tf.range(height)[:, None], tf.range(width)[None, :]
-    column, row = (a * x + b * y + c) // 65536, (d * x + e * y + f) // 65536
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    read = tf.gather(tf.reshape(image, [-1, 3]), tf.where(inside, row * width + column, 0))
-    return tf.where(inside[..., None], read, tf.constant(FILL, tf.uint8))
-
-
-def _signed(amount: float, draw):
-    return reference.signed(tf.constant(amount, tf.float64), draw)
+    height, width = image.shape[:2]
+    y, x = np.arange(height)[:, None], np.arange(width)[None, :]
+    maps = []
+    for sign in (1.0, -1.0):
+        a, b, c, d, e, f = matrix(sign)
+        fixed = np.floor(np.array([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5]) * 65536.0 + 0.5)
+        a, b, c, d, e, f = fixed.astype(np.int64)
+        column, row = (a * x + b * y + c) // 65536, (d * x + e * y + f) // 65536
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        maps.append(np.where(inside, row * width + column, height * width))
+    return read_pixels(image, tf.constant(np.stack(maps), tf.int32), draw)
 
 
 def rotate(image, magnitude, draw):
     """As `Image.rotate`, about the centre."""
+    y, x = (side / 2 for side in image.shape[:2])
     angle = math.radians(magnitude.degrees % 360.0)
-    cos, sin = round(math.cos(angle), 15), _signed(round(math.sin(angle), 15), draw)
-    size = tf.cast(tf.shape(image)[:2], tf.float64)
-    y, x = size[0] / 2, size[1] / 2
-    return _transform(image, [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y])
+
+    def matrix(sign):
+        cos, sin = round(math.cos(angle), 15), sign * round(math.sin(angle), 15)
+        return [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y]
+
+    return _transform(image, matrix, draw)
 
 
 def shear_x(image, magnitude, draw):
     """About the top-left corner; so is ShearY."""
-    return _transform(image, [1.0, _signed(magnitude.shear, draw), 0.0, 0.0, 1.0, 0.0])
+    return _transform(image, lambda sign: [1.0, sign * magnitude.shear, 0.0, 0.0, 1.0, 0.0], draw)
 
 
 def shear_y(image, magnitude, draw):
-    return _transform(image, [1.0, 0.0, 0.0, _signed(magnitude.shear, draw), 1.0, 0.0])
+    return _transform(image, lambda sign: [1.0, 0.0, 0.0, sign * magnitude.shear, 1.0, 0.0], draw)
 
 
 def translate_x(image, magnitude, draw):
-    return _transform(image, [1.0, 0.0, _signed(magnitude.translation, draw), 0.0, 1.0, 0.0])
+    return _transform(image, lambda sign: [1.0, 0.0, sign * magnitude.translation, 0.0, 1.0, 0.0], draw)
 
 
 def translate_y(image, magnitude, draw):
-    return _transform(image, [1.0, 0.0, 0.0, 0.0, 1.0, _signed(magnitude.translation, draw)])
+    return _transform(image, lambda sign: [1.0, 0.0, 0.0, 0.0, 1.0, sign * magnitude.translation], draw)
 
 
 OPS = reference.OPS | {

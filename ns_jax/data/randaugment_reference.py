@@ -1,13 +1,14 @@
 """RandAugment's operations as the official Noisy Student code computes them, bug for bug.
 
-Every operation takes and returns one uint8 image [H, W, 3]; its randomness is `draw`, two uniform
-numbers, float32 in [0, 1). The quirks of the official code are kept, because the published recipe
+Every operation takes and returns one uint8 image [H, W, 3] of static shape; its randomness is `draw`, two
+uniform numbers, float32 in [0, 1). The quirks of the official code are kept, because the published recipe
 reaches all of them at magnitude 27: Contrast blends with pixels / 256 instead of the mean grey level,
 Solarize's threshold wraps at 256, Posterize's shift is clamped to 7, blends truncate instead of
 rounding. Magnitudes beyond 10 extrapolate.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 
@@ -79,42 +80,63 @@ def _grey(image):
     return tf.image.rgb_to_grayscale(image)
 
 
-def _project(image, matrix):
-    """Output pixel (x, y) reads input (a x + b y + c, d x + e y + f), nearest, FILL outside."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None], transforms=tf.reshape(tf.stack([*matrix, 0.0, 0.0]), [1, 8]),
-        output_shape=tf.shape(image)[:2], fill_value=float(FILL), interpolation="NEAREST",
-        fill_mode="CONSTANT")[0]  # fmt: skip
+def read_pixels(image, maps, draw):
+    """Moves pixels: with probability 1/2 each as the first or the second map says.
+
+    maps: int32 [2, H, W], which pixel of the image to read, H * W for FILL.
+    """
+    with_fill = tf.concat([tf.reshape(image, [-1, 3]), tf.fill([1, 3], tf.constant(FILL, tf.uint8))], 0)
+    return tf.gather(with_fill, maps[tf.cast(draw[0] >= 0.5, tf.int32)])
 
 
-def signed(amount: float, draw):
-    """`amount` or its negative, each with probability 1/2."""
-    return tf.where(draw[0] < 0.5, amount, -amount)
+def _project(image, matrix, draw):
+    """Output pixel (x, y) reads input (a x + b y + c, d x + e y + f), nearest, FILL outside.
+
+    matrix: function of the sign, 1.0 or -1.0 with probability 1/2 each, to [a, b, c, d, e, f].
+    """
+    height, width = image.shape[:2]
+    # Once, when the graph is built, on the pixels' numbers: moving an image is then one gather.
+    with tf.init_scope():
+        numbers = tf.reshape(tf.range(height * width), [1, height, width, 1])
+        maps = tf.concat([tf.raw_ops.ImageProjectiveTransformV3(
+            images=numbers, transforms=tf.reshape(tf.stack([*matrix(sign), 0.0, 0.0]), [1, 8]),
+            output_shape=[height, width], fill_value=float(height * width), interpolation="NEAREST",
+            fill_mode="CONSTANT")[..., 0] for sign in (1.0, -1.0)], 0)  # fmt: skip
+    return read_pixels(image, maps, draw)
+
+
+def stretch(image, dtype):
+    """The darkest value of each channel to 0, the brightest to 255, clipped and truncated; computed in `dtype`.
+
+    A channel of one value stays as it is.
+    """
+    height, width = image.shape[:2]
+    low, high = (tf.cast(reduce(image, (0, 1)), dtype) for reduce in (tf.reduce_min, tf.reduce_max))
+    several = high > low
+    scale = tf.where(several, 255.0 / tf.where(several, high - low, 1.0), 1.0)
+    offset = tf.where(several, -low * scale, 0.0)
+    # A row of pixels is one axis: broadcasting along three channels is slow.
+    stretched = tf.cast(tf.reshape(image, [height, width * 3]), dtype) * tf.tile(scale, [width]) + tf.tile(offset, [width])
+    return tf.reshape(tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8), image.shape)
 
 
 def auto_contrast(image, magnitude, draw):
     del magnitude, draw
-    low = tf.cast(tf.reduce_min(image, (0, 1)), tf.float32)
-    high = tf.cast(tf.reduce_max(image, (0, 1)), tf.float32)
-    scale = 255.0 / tf.where(high > low, high - low, 255.0)
-    stretched = tf.cast(image, tf.float32) * scale - low * scale
-    stretched = tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
-    return tf.where(high > low, stretched, image)
-
-
-def _equalize_channel(channel):
-    histogram = tf.math.bincount(tf.cast(tf.reshape(channel, [-1]), tf.int32), minlength=256)
-    filled = tf.boolean_mask(histogram, histogram > 0)
-    step = (tf.reduce_sum(filled) - filled[-1]) // 255
-    safe_step = tf.maximum(step, 1)
-    table = (tf.cumsum(histogram, exclusive=True) + safe_step // 2) // safe_step
-    equalized = tf.gather(tf.clip_by_value(table, 0, 255), tf.cast(channel, tf.int32))
-    return tf.where(step > 0, tf.cast(equalized, tf.uint8), channel)
+    return stretch(image, tf.float32)
 
 
 def equalize(image, magnitude, draw):
     del magnitude, draw
-    return tf.stack([_equalize_channel(image[..., c]) for c in range(3)], axis=-1)
+    pixels = image.shape[0] * image.shape[1]
+    # Channel by channel in one row of 3 x 256 values.
+    values = tf.cast(tf.transpose(tf.reshape(image, [-1, 3])), tf.int32) + tf.constant([[0], [256], [512]])
+    histogram = tf.reshape(tf.math.bincount(tf.reshape(values, [-1]), minlength=768, maxlength=768), [3, 256])
+    brightest = tf.reduce_max(tf.where(histogram > 0, tf.range(256), 0), -1)
+    step = (pixels - tf.gather(histogram, brightest, batch_dims=1)[:, None]) // 255
+    safe_step = tf.maximum(step, 1)
+    table = tf.clip_by_value((tf.cumsum(histogram, -1, exclusive=True) + safe_step // 2) // safe_step, 0, 255)
+    table = tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
+    return tf.reshape(tf.transpose(tf.gather(tf.reshape(table, [-1]), values)), image.shape)
 
 
 def invert(image, magnitude, draw):
@@ -124,11 +146,14 @@ def invert(image, magnitude, draw):
 
 def rotate(image, magnitude, draw):
     """By +-30 degrees at magnitude 10, about ((w-1)/2, (h-1)/2)."""
-    angle = signed(math.radians(magnitude.degrees), draw)
-    size = tf.cast(tf.shape(image)[:2] - 1, tf.float32)
-    y, x = size[0] / 2, size[1] / 2
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    return _project(image, [cos, -sin, x - (cos * x - sin * y), sin, cos, y - (sin * x + cos * y)])
+    y, x = ((side - 1) / 2 for side in image.shape[:2])
+
+    def matrix(sign):
+        angle = tf.constant(sign * math.radians(magnitude.degrees))
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        return [cos, -sin, x - (cos * x - sin * y), sin, cos, y - (sin * x + cos * y)]
+
+    return _project(image, matrix, draw)
 
 
 def keep_high_bits(image, shift: int):
@@ -143,15 +168,20 @@ def posterize(image, magnitude, draw):
     return keep_high_bits(image, min(8 - bits, 7) if bits <= 8 else 7)
 
 
+def invert_where(image, chosen):
+    """255 - value where `chosen`, bool [H, W, 3]."""
+    return tf.bitwise.bitwise_xor(image, 255 * tf.cast(chosen, tf.uint8))
+
+
 def solarize(image, magnitude, draw):
     del draw
-    return tf.where(image < magnitude.threshold % 256, image, 255 - image)
+    return invert_where(image, image >= magnitude.threshold % 256)
 
 
 def solarize_add(image, magnitude, draw):
     del draw
-    brighter = tf.minimum(tf.cast(image, tf.int32) + int(magnitude.fraction * 110), 255)
-    return tf.where(image < 128, tf.cast(brighter, tf.uint8), image)
+    room = tf.minimum(tf.constant(min(int(magnitude.fraction * 110), 255), tf.uint8), 255 - image)
+    return image + tf.cast(image < 128, tf.uint8) * room
 
 
 def color(image, magnitude, draw):
@@ -176,14 +206,18 @@ def smooth(image, rounding: float):
 
     The outermost pixels stay as they are.
     """
-    kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
-    kernel = tf.tile(kernel[..., None, None], [1, 1, 3, 1])
-    mean = tf.nn.depthwise_conv2d(
-        tf.cast(image, tf.float32)[None], kernel, [1, 1, 1, 1], padding="VALID")[0]  # fmt: skip
+    height, width = image.shape[:2]
+    # Added one by one in a fixed order: a convolution rounds differently from one processor to the next.
+    wide = tf.cast(tf.reshape(image, [height, width * 3]), tf.float32)
+    once, five = (wide * (tf.constant(weight, tf.float32) / 13.0) for weight in (1.0, 5.0))
+    rows, columns = height - 2, (width - 2) * 3
+    mean = 0.0
+    for y, x in itertools.product(range(3), range(3)):
+        mean += (five if (y, x) == (1, 1) else once)[y : y + rows, 3 * x : 3 * x + columns]
     mean = tf.cast(tf.clip_by_value(mean + rounding, 0.0, 255.0), tf.uint8)
-    border = [[1, 1], [1, 1], [0, 0]]
-    inside = tf.pad(tf.ones_like(mean, tf.bool), border)
-    return tf.where(inside, tf.pad(mean, border), image)
+    flat = tf.reshape(image, [height, width * 3])
+    middle = tf.concat([flat[1:-1, :3], mean, flat[1:-1, -3:]], 1)
+    return tf.reshape(tf.concat([flat[:1], middle, flat[-1:]], 0), image.shape)
 
 
 def sharpness(image, magnitude, draw):
@@ -192,31 +226,33 @@ def sharpness(image, magnitude, draw):
 
 
 def shear_x(image, magnitude, draw):
-    return _project(image, [1.0, signed(magnitude.shear, draw), 0.0, 0.0, 1.0, 0.0])
+    return _project(image, lambda sign: [1.0, sign * magnitude.shear, 0.0, 0.0, 1.0, 0.0], draw)
 
 
 def shear_y(image, magnitude, draw):
-    return _project(image, [1.0, 0.0, 0.0, signed(magnitude.shear, draw), 1.0, 0.0])
+    return _project(image, lambda sign: [1.0, 0.0, 0.0, sign * magnitude.shear, 1.0, 0.0], draw)
 
 
 def translate_x(image, magnitude, draw):
-    return _project(image, [1.0, 0.0, signed(magnitude.translation, draw), 0.0, 1.0, 0.0])
+    return _project(image, lambda sign: [1.0, 0.0, sign * magnitude.translation, 0.0, 1.0, 0.0], draw)
 
 
 def translate_y(image, magnitude, draw):
-    return _project(image, [1.0, 0.0, 0.0, 0.0, 1.0, signed(magnitude.translation, draw)])
+    return _project(image, lambda sign: [1.0, 0.0, 0.0, 0.0, 1.0, sign * magnitude.translation], draw)
 
 
 def cut_out_square(image, half_side: int, draw):
     """Fills a square with FILL; its centre is a uniformly drawn pixel, its rest may lie outside."""
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    row = tf.cast(draw[0] * tf.cast(height, tf.float32), tf.int32)
-    column = tf.cast(draw[1] * tf.cast(width, tf.float32), tf.int32)
-    rows, columns = tf.range(height), tf.range(width)
-    in_rows = (rows >= row - half_side) & (rows < row + half_side)
-    in_columns = (columns >= column - half_side) & (columns < column + half_side)
-    inside = (in_rows[:, None] & in_columns[None, :])[..., None]
-    return tf.where(inside, tf.constant(FILL, tf.uint8), image)
+    height, width = image.shape[:2]
+    inside = []
+    for side, uniform in ((height, draw[0]), (width, draw[1])):
+        centre, pixels = tf.cast(uniform * side, tf.int32), tf.range(side)
+        inside.append(tf.cast((pixels >= centre - half_side) & (pixels < centre + half_side), tf.uint8))
+    rows, columns = inside
+    # A row of pixels is one axis: broadcasting along three channels is slow.
+    flat = tf.reshape(image, [height, width * 3])
+    filled = flat + rows[:, None] * tf.repeat(columns, 3) * (tf.constant(FILL, tf.uint8) - flat)
+    return tf.reshape(filled, image.shape)
 
 
 def cutout(image, magnitude, draw):

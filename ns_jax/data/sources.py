@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ns_jax.data.decode import decode_image, take
 from ns_jax.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -32,7 +33,8 @@ class Source:
       name: the string that it was opened with.
       count: number of images.
       class_names: names in the order of the labels; empty where images have no labels.
-      load: TensorFlow graph function, int64 index to (uint8 image [H, W, 3], int32 label or -1).
+      load: TensorFlow graph function, (int64 index, window=None) to (uint8 image [H, W, 3], int32 label
+        or -1); of the image only what lies in the window, see decode.py.
       ids: int64 indices [N] to byte strings [N], unique and stable.
       stamp: changes when a file is replaced; empty where files are not read.
       may_be_broken: whether an image may fail to decode (files, as opposed to built data sets).
@@ -83,7 +85,7 @@ def _open_mnist5k(split: str, data_dir: str) -> Source:
     images, targets = tf.constant(images), tf.constant(labels[rows], tf.int32)
     return Source(
         name=f"mnist5k:{split}", count=len(rows), class_names=tuple(str(i) for i in range(10)),
-        load=lambda index: (images[index], targets[index]),
+        load=lambda index, window=None: (take(images[index], window), targets[index]),
         ids=lambda indices: np.char.mod(b"mnist5k/%04d", rows[indices]))  # fmt: skip
 
 
@@ -121,10 +123,8 @@ def _open_folder(path: str, data_dir: str) -> Source:
     paths = tf.constant([os.fsencode(os.path.join(path, file)) for file in files])
     targets = tf.constant(labels, tf.int32)
 
-    def load(index):
-        image = tf.io.decode_image(tf.io.read_file(paths[index]), channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        return image, targets[index]
+    def load(index, window=None):
+        return decode_image(tf.io.read_file(paths[index]), window), targets[index]
 
     return Source(f"folder:{path}", len(files), tuple(classes), load, lambda indices: ids[indices],
                   stamp, may_be_broken=True)  # fmt: skip
@@ -158,12 +158,13 @@ def _open_tfds(name: str, data_dir: str) -> Source:
         record = records[int(index)]
         return np.asarray(record["image"], object), np.int32(record["label"])
 
-    def load(index):
+    def load(index, window=None):
         encoded, label = tf.numpy_function(read, [index], [tf.string, tf.int32], stateful=False)
         encoded.set_shape([])
         label.set_shape([])
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image.set_shape([*(builder.info.features["image"].shape[:2]), 3])
+        image = decode_image(encoded, window)
+        if window is None:
+            image.set_shape([*(builder.info.features["image"].shape[:2]), 3])
         return image, label
 
     return Source(
