@@ -77,6 +77,9 @@ def get_config() -> ConfigDict:
 
     # --- Pseudo-labels ------------------------------------------------------------------------
     c.teacher = ""  # folder of the teacher's model artifact; a chain fills it in by itself
+    # True: the teacher labels each batch inside the training step (more arithmetic, nothing stored). Every
+    # image is used: neither filter nor balance, no stages label and select.
+    c.online_teacher = False
     c.eval_batch_size = 1024  # labelling and evaluation, over all devices
     c.label_shard_size = 10_000  # images per pseudo-label file
     c.min_confidence = 0.3  # keep pseudo-labels whose highest probability is above this

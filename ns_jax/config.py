@@ -143,6 +143,13 @@ def _validate_method(where: str, config: ConfigDict) -> None:
     _require(config.max_confidence > config.min_confidence, f"{where}max_confidence must be above min_confidence")
     _require(has_unlabeled or config.train_on == "both",
              f"{where}train_on={config.train_on!r} without data.unlabeled: there are no pseudo-labels")  # fmt: skip
+    if config.online_teacher:
+        _require(has_unlabeled, f"{where}online_teacher without data.unlabeled: there is nothing to label")
+        every = {"min_confidence": 0.0, "max_confidence": 1.0, "images_per_class": 0, "unlabeled_fraction": 1.0}
+        for field, value in every.items():
+            _require(config[field] == value, f"{where}online_teacher uses every image, so {field} must be {value}, "
+                     f"not {config[field]}")  # fmt: skip
+        _require(not config.noise.teacher, f"{where}online_teacher is not noised: set noise.teacher=False")
     batch = config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio
     _require(not has_unlabeled or abs(batch - round(batch)) < 1e-6,
              f"{where}labeled_batch_size * labeled_sample_prob * unlabeled_ratio = {batch} is not a whole number of images")

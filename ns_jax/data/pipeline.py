@@ -53,7 +53,8 @@ def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
 
 
 def train_batches(source: Source, examples: np.ndarray, config, view: View, *, stream: str,
-                  batch_size: int, rows: slice, start_step: int, num_steps: int) -> Iterator[dict]:  # fmt: skip
+                  batch_size: int, rows: slice, start_step: int, num_steps: int,
+                  clean_view: View | None = None) -> Iterator[dict]:  # fmt: skip
     """This host's rows of the noised training batches `start_step` to `num_steps` - 1.
 
     Args:
@@ -66,10 +67,11 @@ def train_batches(source: Source, examples: np.ndarray, config, view: View, *, s
       rows: which of a batch's rows this host feeds.
       start_step: the first step to give.
       num_steps: end of the stream.
+      clean_view: of another model that is to see the same images without noise.
 
     Yields:
       {image: uint8 [rows, size, size, 3], label: int32 [rows], example: int64 [rows] into
-      `examples`}.
+      `examples`}; with `clean_view` also clean: float32 [rows, its size, its size, 3].
     """
     seed = stream_seed(config.seed, stream)
     per_host = rows.stop - rows.start
@@ -82,8 +84,11 @@ def train_batches(source: Source, examples: np.ndarray, config, view: View, *, s
         noise_seed = tf.stack([tf.constant(seed, tf.int64), position])
         window = train_window(config, view.size, view.crop_padding, noise_seed)
         image, label = source.load(table[example], window)
-        image = train_image(image, config, view.size, noise_seed)
-        return {"image": image, "label": label, "example": example}
+        found = {"image": train_image(image, config, view.size, noise_seed), "label": label, "example": example}
+        if clean_view:
+            clean, _ = source.load(table[example], center_window(clean_view.size, clean_view.crop_padding))
+            found["clean"] = resize_bicubic(clean, clean_view.size)
+        return found
 
     dataset = tf.data.Dataset.range(start_step * per_host, num_steps * per_host)
     dataset = parallel_map(dataset, make).batch(per_host, drop_remainder=True).prefetch(4)

@@ -27,6 +27,6 @@ def results_table(results: list[dict]) -> str:
         low, high = wilson_interval(result["correct"], result["count"])
         ratio, kept = result["unlabeled_ratio"], result["pseudo_labels_kept"]
         rows.append([result["iteration"], result["variant"], f"{ratio}:1" if ratio else "-",
-                     f"{kept} of {result['pseudo_labels']}" if ratio else "-",
+                     f"{kept} of {result['pseudo_labels']}" if result["pseudo_labels"] else "-",
                      f"{100 * result['top1']:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"])  # fmt: skip
     return markdown_table(header, rows)

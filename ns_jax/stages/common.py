@@ -49,6 +49,11 @@ class Iteration:
             say(f"{self.title(stage)}: {line}")
 
     @property
+    def has_stored_labels(self) -> bool:
+        """Whether its teacher's labels are stored and selected before training."""
+        return self.teacher is not None and not self.config.online_teacher
+
+    @property
     def model_dir(self) -> epath.Path:
         """Of what the train stage makes."""
         return self.workdir / "model"

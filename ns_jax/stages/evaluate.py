@@ -63,7 +63,8 @@ def _evaluate(iteration: Iteration) -> dict:
         "top5": correct5 / count, "cross_entropy": float(sum_over_hosts(nll)[0] / count),
         "model": artifact.fingerprint, "unlabeled_ratio": 0, "pseudo_labels": 0, "pseudo_labels_kept": 0}  # fmt: skip
     if iteration.teacher is not None:
+        result["unlabeled_ratio"] = iteration.config.unlabeled_ratio
+    if iteration.has_stored_labels:
         selected = selection_of(iteration).manifest()
-        result |= {"unlabeled_ratio": iteration.config.unlabeled_ratio, "pseudo_labels": selected["pseudo_labels"],
-                   "pseudo_labels_kept": selected["kept"]}  # fmt: skip
+        result |= {"pseudo_labels": selected["pseudo_labels"], "pseudo_labels_kept": selected["kept"]}
     return result

@@ -28,13 +28,13 @@ class Predictor:
         card = artifact.card
         # The card, not today's table, says how this model's images were normalised.
         variant = dataclasses.replace(get_variant(card["variant"]), mean=tuple(card["mean"]), std=tuple(card["std"]))
-        model = build_model(variant, len(artifact.card["class_names"]), config)
+        self.model = build_model(variant, len(artifact.card["class_names"]), config)
         view = iteration.test_view(artifact.card)
         check_artifact(artifact)
         self.mesh, self.view, self.name = mesh, view, artifact.folder
         self.rows = config.eval_batch_size // jax.process_count()  # of this host
         self.variables = jax.device_put(artifact.variables, replicated(mesh))
-        self.predict = make_predict(model, mesh, config.seed if noised else None)
+        self.predict = make_predict(self.model, mesh, config.seed if noised else None)
         self.noised_by = config if noised else None
 
     def num_batches(self, count: int) -> int:

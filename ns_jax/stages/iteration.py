@@ -44,7 +44,7 @@ def run(config, workdir: epath.Path) -> None:
         check(iteration)
     for iteration in plan:
         for stage in iteration.config.stages:
-            if iteration.teacher is None and stage in ("label", "select"):
+            if not iteration.has_stored_labels and stage in ("label", "select"):
                 continue
             if stage == "finetune" and not iteration.config.finetune.epochs:
                 continue
@@ -91,7 +91,7 @@ def report(plan: list[Iteration], folder: epath.Path) -> None:
         say("\n" + table)
         write_bytes(folder / "results.md", (table + "\n").encode())
         plots.plot_accuracy(results, folder / "accuracy.png")
-    students = [one for one in plan if one.teacher is not None and select.selection_of(one).is_complete()]
+    students = [one for one in plan if one.has_stored_labels and select.selection_of(one).is_complete()]
     if students:
         from ns_jax.report import plots
 

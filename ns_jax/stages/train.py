@@ -19,6 +19,7 @@ from ns_jax.pseudo_labels.store import join
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer
 from ns_jax.stages.common import Iteration, build_model, check_classes
+from ns_jax.stages.inference import Predictor
 from ns_jax.stages.label import label_store
 from ns_jax.stages.select import require_current, selection_of
 from ns_jax.stages.warm_start import warm_start
@@ -28,7 +29,7 @@ from ns_jax.training.state import TrainState, create_state
 from ns_jax.training.step import make_train_step
 
 
-def _batches(iteration: Iteration, labeled, examples, table, start_step: int, num_steps: int):
+def _batches(iteration: Iteration, labeled, examples, table, online: Predictor | None, start_step: int, num_steps: int):
     """This host's training batches as NumPy trees, see `make_train_step`."""
     config = iteration.config
     common = {"view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
@@ -37,12 +38,14 @@ def _batches(iteration: Iteration, labeled, examples, table, start_step: int, nu
         first = train_batches(labeled, examples, config=config, stream="labeled", batch_size=size,
                               rows=host_rows(size), **common)  # fmt: skip
         streams.append({"image": one["image"], "label": one["label"]} for one in first)
-    if table is not None:
-        size = unlabeled_batch_size(config)
+    if iteration.teacher is not None:
+        size, source = unlabeled_batch_size(config), iteration.open("unlabeled")
+        chosen, clean_view = (iteration.readable(source), online.view) if online else (table.source_index, None)
         view_of = config if config.noise.augment_unlabeled else without_augmentation(config)
-        second = train_batches(iteration.open("unlabeled"), table.source_index, config=view_of, stream="unlabeled",
-                               batch_size=size, rows=host_rows(size), **common)  # fmt: skip
-        streams.append({"unlabeled_image": two["image"], "probs": table.probs(two["example"])} for two in second)
+        second = train_batches(source, chosen, config=view_of, stream="unlabeled", batch_size=size,
+                               rows=host_rows(size), clean_view=clean_view, **common)  # fmt: skip
+        taught = (lambda two: {"clean_image": two["clean"]}) if online else (lambda two: {"probs": table.probs(two["example"])})
+        streams.append({"unlabeled_image": two["image"], **taught(two)} for two in second)
     for parts in zip(*streams, strict=True):
         yield functools.reduce(operator.or_, parts)
 
@@ -63,8 +66,10 @@ def run(iteration: Iteration) -> None:
     """Trains from the newest checkpoint, or from the start, to the end of the schedule."""
     config, mesh = iteration.config, iteration.mesh
     teacher = None
-    if iteration.teacher is not None:
+    if iteration.has_stored_labels:
         teacher = require_current(iteration).manifest()["teacher"]
+    elif iteration.teacher is not None:
+        teacher = load_artifact(iteration.teacher).fingerprint
     if has_artifact(iteration.model_dir):
         if load_artifact(iteration.model_dir).card["teacher"] != teacher:
             raise UserError(f"{iteration.model_dir} had another teacher: delete it and {iteration.workdir / 'checkpoints'}"
@@ -73,16 +78,21 @@ def run(iteration: Iteration) -> None:
         return
     labeled = iteration.open_labeled("labeled")
     examples = iteration.readable(labeled)
-    table = None
-    if iteration.teacher is not None:
+    table = online = None
+    if iteration.has_stored_labels:
         check_classes("the teacher", label_store(iteration).manifest()["class_names"], labeled)
         table = join(label_store(iteration), selection_of(iteration), iteration.open("unlabeled").ids)
+    elif iteration.teacher is not None:
+        artifact = load_artifact(iteration.teacher)
+        check_classes("the teacher", artifact.card["class_names"], labeled)
+        online = Predictor(iteration, artifact)
 
     schedule = learning_rate_schedule(config, len(examples))
     num_steps = num_train_steps(config, len(examples))
     optimizer = make_optimizer(config, schedule)
     model = build_model(iteration.variant, labeled.num_classes, config, bn_groups(config, mesh))
-    train_step = make_train_step(config, model, optimizer, schedule, mesh)
+    step = make_train_step(config, model, optimizer, schedule, mesh, online and online.model)
+    train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
     checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "")
     state = checkpoints.restore_newest(state) or warm_start(iteration, state, list(labeled.class_names))
@@ -90,7 +100,7 @@ def run(iteration: Iteration) -> None:
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
     state = _loop(iteration, state, train_step, checkpoints, num_steps,
-                  _batches(iteration, labeled, examples, table, start_step, num_steps))  # fmt: skip
+                  _batches(iteration, labeled, examples, table, online, start_step, num_steps))  # fmt: skip
     checkpoints.close()
     _hand_over(iteration, state, labeled, teacher)
 

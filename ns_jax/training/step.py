@@ -35,11 +35,13 @@ def mix(batch, config, devices: int):
     return interleave(*parts, devices), interleave(ids[: len(parts[0])], ids[len(parts[0]) :], devices)
 
 
-def make_train_step(config, model, optimizer, schedule, mesh):
-    """Jitted (state, batch) -> (state, metrics). `state` is donated.
+def make_train_step(config, model, optimizer, schedule, mesh, teacher=None):
+    """Jitted (state, batch) -> (state, metrics), or with an online teacher, a linen module, (state,
+    batch, its variables) -> (state, metrics). `state` is donated.
 
     batch: image uint8 [L, size, size, 3] and label int32 [L]; with pseudo-labels also
-    unlabeled_image uint8 [U, ...] and probs float32 [U, classes], or these two alone.
+    unlabeled_image uint8 [U, ...] and probs float32 [U, classes], or these two alone. An online
+    teacher makes probs of clean_image float32 [U, its size, its size, 3].
     metrics: float32 scalars.
     """
     mean, std, devices = model.variant.mean, model.variant.std, mesh.size
@@ -64,7 +66,9 @@ def make_train_step(config, model, optimizer, schedule, mesh):
             metrics |= {"unlabeled_loss": unlabeled_loss.mean(), "teacher_agreement": agreement.mean()}
         return combine(labeled_loss, unlabeled_loss, config.loss_reduction, config.labeled_sample_prob), metrics
 
-    def step(state: TrainState, batch):
+    def step(state: TrainState, batch, teacher_variables=None):
+        if teacher is not None:
+            batch = batch | {"probs": probabilities(teacher, teacher_variables, batch["clean_image"])}
         images, ids = mix(batch, config, devices)
         images = normalize_images(images, mean, std, model.dtype)
         noise = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -90,7 +94,14 @@ def make_train_step(config, model, optimizer, schedule, mesh):
         return state, metrics
 
     whole, split = replicated(mesh), batch_sharding(mesh)
-    return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
+    of_arguments = (whole, split) if teacher is None else (whole, split, whole)
+    return jax.jit(step, in_shardings=of_arguments, out_shardings=(whole, whole), donate_argnums=0)
+
+
+def probabilities(model, variables, images, **noise):
+    """Images [N, size, size, 3] on 0..255 to probabilities float32 [N, classes]."""
+    images = normalize_images(images, model.variant.mean, model.variant.std, model.dtype)
+    return jax.nn.softmax(model.apply(variables, images, train=False, **noise))
 
 
 def make_predict(model, mesh, noise_seed: int | None = None):
@@ -99,12 +110,10 @@ def make_predict(model, mesh, noise_seed: int | None = None):
     ids: int32 [N], by which `noise_seed` draws dropout and stochastic depth (the ablation's noised
     teacher); without a seed there is no noise.
     """
-    mean, std = model.variant.mean, model.variant.std
 
     def predict(variables, images, ids):
         noise = {} if noise_seed is None else {"example_ids": ids, "rngs": {"noise": jax.random.key(noise_seed)}}
-        logits = model.apply(variables, normalize_images(images, mean, std, model.dtype), train=False, **noise)
-        return jax.nn.softmax(logits)
+        return probabilities(model, variables, images, **noise)
 
     split = batch_sharding(mesh)
     return jax.jit(predict, in_shardings=(replicated(mesh), split, split), out_shardings=split)

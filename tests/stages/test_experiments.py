@@ -6,6 +6,7 @@ import pytest
 from etils import epath
 
 from ns_jax.config import iterations, validate
+from ns_jax.errors import UserError
 from ns_jax.interop import formats
 from ns_jax.report.tables import find_results
 from ns_jax.stages import iteration
@@ -76,3 +77,17 @@ def test_two_steps_of_every_stage(name, folder, tmp_path):
         if one.finetune.epochs:
             card = json.loads((tmp_path / part / "finetune" / "model" / "model.json").read_text())
             assert card["resolution"] == (one.finetune.resolution or 28)
+
+
+def test_online_teacher(folder, tmp_path):
+    config = shrink(experiments.load("b0_ns:same_teacher"), folder)
+    config.online_teacher, config.images_per_class = True, 0
+    validate(config)
+    iteration.run(config, epath.Path(tmp_path))
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["count"] == 8 and evaluation["unlabeled_ratio"] == 1 and evaluation["pseudo_labels"] == 0
+    assert not (tmp_path / "labels").exists()
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["teacher"]
+    config.min_confidence = 0.5
+    with pytest.raises(UserError, match="min_confidence must be 0.0, not 0.5"):
+        validate(config)

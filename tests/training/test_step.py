@@ -12,8 +12,8 @@ from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import DATA
 from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay
-from ns_jax.training.state import create_state, tree_checksums
-from ns_jax.training.step import interleave, make_train_step, separate
+from ns_jax.training.state import create_state, model_variables, tree_checksums
+from ns_jax.training.step import interleave, make_predict, make_train_step, separate
 
 L, U = 8, 16
 
@@ -159,3 +159,29 @@ def test_tpu_program_of_b0_keeps_the_native_convolutions():
                and ("feature_group_count = 1 " not in line or "batch_group_count = 1 " not in line)]  # fmt: skip
     assert len(grouped) == 3 * blocks
     assert "stablehlo.while" not in text and text.count("stablehlo.dot_general") == 3  # those of the classifier
+
+
+def test_online_teacher_is_the_stored_one():
+    config, mesh = mnist5k.get_config(), mesh_of(4)
+    config.labeled_batch_size = L
+    model = EfficientNet(get_variant("efficientnet-small"), 10)
+    teacher = EfficientNet(get_variant("efficientnet-small"), 10)
+    variables = model_variables(teacher, 7, 32)
+    schedule = lambda step: jnp.float32(0.01)
+    optimizer = make_optimizer(config, schedule)
+    fed = batch(0)
+    clean = np.random.default_rng(1).uniform(0, 255, (U, 32, 32, 3)).astype(np.float32)
+    results = []
+    for online in (False, True):
+        step = make_train_step(config, model, optimizer, schedule, mesh, teacher if online else None)
+        if online:
+            taught, extra = {"clean_image": clean}, (variables,)
+        else:
+            probs = make_predict(teacher, mesh)(variables, clean, np.zeros(U, np.int32))
+            taught, extra = {"probs": np.asarray(probs)}, ()
+        given = {key: fed[key] for key in ("image", "label", "unlabeled_image")} | taught
+        results.append(step(create_state(model, optimizer, 0, 28, mesh), given, *extra))
+    (stored, first), (inside, second) = results
+    assert np.isclose(first["loss"], second["loss"], rtol=1e-5) and first["teacher_agreement"] == second["teacher_agreement"]
+    for one, other in zip(jax.tree.leaves(stored.params), jax.tree.leaves(inside.params), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
