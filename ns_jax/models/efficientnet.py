@@ -8,6 +8,7 @@ from jax import lax
 
 from ns_jax.models.batch_norm import BatchNorm
 from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
+from ns_jax.models.stacking import equal_blocks, run_name
 from ns_jax.models.variants import EfficientNetVariant, Stage
 
 
@@ -17,12 +18,11 @@ class MBConv(nn.Module):
     stage: Stage
     filters: int
     stride: int
-    drop_rate: float
     bn_groups: int
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, train: bool, example_ids):
+    def __call__(self, x, train: bool, example_ids, drop_rate):
         inputs = x
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         if self.stage.expand != 1:
@@ -34,7 +34,7 @@ class MBConv(nn.Module):
         x = Conv(self.filters, dtype=self.dtype, name="project")(x)
         x = BatchNorm(name="project_bn", **norm)(x, train)
         if self.stride == 1 and inputs.shape[-1] == self.filters:
-            x = StochasticDepth(self.drop_rate, name="noise")(x, example_ids) + inputs
+            x = StochasticDepth(name="noise")(x, example_ids, drop_rate) + inputs
         return x
 
 
@@ -51,6 +51,9 @@ class EfficientNet(nn.Module):
       dropout_rate: on the pooled features; the row's own rate where None.
       stochastic_depth_rate: drop rate that the linear rule approaches at the last block.
       bn_groups: in how many parts the batch is normalised while training.
+      scan_blocks: runs equal blocks as a loop over stacked variables (see stacking.py); noise is then drawn
+        differently.
+      remat: keeps only each block's input for the backward pass and computes the rest again.
       frozen_blocks: the stem and so many blocks are as in inference and pass on no gradient; 0: nothing is.
       dtype: of the computation; parameters and statistics are float32.
     """
@@ -61,6 +64,8 @@ class EfficientNet(nn.Module):
     stochastic_depth_rate: float = 0.2
     bn_groups: int = 1
     frozen_blocks: int = 0
+    scan_blocks: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -69,17 +74,17 @@ class EfficientNet(nn.Module):
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         x = Conv(row.round_filters(row.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
         x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train and not self.frozen_blocks)
+        runs = {blocks[0]: blocks for blocks in equal_blocks(row, self.frozen_blocks)} if self.scan_blocks else {}
         index, reductions = 0, []
         for stage in row.stages:
             if stage.stride > 1:
                 reductions.append(x)
-            for repeat in range(row.round_repeats(stage.repeats)):
-                x = MBConv(
-                    stage, row.round_filters(stage.filters), stage.stride if repeat == 0 else 1,
-                    self.stochastic_depth_rate * index / row.num_blocks, self.bn_groups, self.dtype,
-                    name=f"blocks_{index}")(
-                        x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))  # fmt: skip
-                index += 1
+            end, stride = index + row.round_repeats(stage.repeats), stage.stride
+            while index < end:
+                blocks = runs.get(index, range(index, index + 1))
+                mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
+                x = self._run(x, blocks, stage, stride, *mode)
+                index, stride = blocks[-1] + 1, 1
                 if index == self.frozen_blocks:
                     x = lax.stop_gradient(x)
         reductions.append(x)
@@ -91,3 +96,23 @@ class EfficientNet(nn.Module):
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
         return nn.Dense(self.num_classes, kernel_init=dense_kernel_init, name="classifier")(x)
+
+    def _run(self, x, blocks: range, stage: Stage, stride: int, train: bool, example_ids):
+        """One block, or several equal ones as a loop."""
+        row = self.variant
+        drop_rates = [self.stochastic_depth_rate * i / row.num_blocks for i in blocks]
+        name = f"blocks_{blocks[0]}" if len(blocks) == 1 else run_name(blocks)
+        block = MBConv(stage, row.round_filters(stage.filters), stride, self.bn_groups, self.dtype, name=name)
+
+        def call(block, x, drop_rate):
+            return block(x, train, example_ids, drop_rate)
+
+        if self.remat and train:
+            # Without common-subexpression elimination inside a loop there is nothing to prevent.
+            call = nn.remat(call, prevent_cse=len(blocks) == 1, static_argnums=(2,) if len(blocks) == 1 else ())
+        if len(blocks) == 1:
+            return call(block, x, drop_rates[0])
+        loop = nn.scan(lambda block, x, drop_rate: (call(block, x, drop_rate), None), length=len(blocks),
+                       variable_axes={"params": 0, "batch_stats": 0},
+                       split_rngs={"params": True, "noise": True})  # fmt: skip
+        return loop(block, x, jnp.array(drop_rates, jnp.float32))[0]

@@ -113,16 +113,14 @@ def _kept(module, example_ids, rate: float, shape: tuple, otherwise: float):
 class StochasticDepth(nn.Module):
     """Drops the residual branch of single examples; survivors are scaled by 1 / survival.
 
-    `example_ids`: int [N], -1 for rows without noise; None for no noise at all.
+    `example_ids`: int [N], -1 for rows without noise; None for no noise at all. `rate` may be traced.
     """
 
-    rate: float
-
     @nn.compact
-    def __call__(self, x, example_ids):
-        if example_ids is None or self.rate == 0.0:
+    def __call__(self, x, example_ids, rate):
+        if example_ids is None or (isinstance(rate, float) and rate == 0.0):
             return x
-        keep, scale = _kept(self, example_ids, self.rate, (1, 1, 1), 1.0 / (1.0 - self.rate))
+        keep, scale = _kept(self, example_ids, rate, (1, 1, 1), 1.0 / (1.0 - rate))
         return x * keep.astype(x.dtype) * scale.astype(x.dtype)
 
 

@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
         x = nn.relu(ConvBatchNorm(self.filters, 1, 1, name="reduce", **common)(x, train))
         x = nn.relu(ConvBatchNorm(self.filters, 3, self.stride, name="spatial", **common)(x, train))
         x = ConvBatchNorm(out, 1, 1, name="expand", last=True, **common)(x, train)
-        return nn.relu(StochasticDepth(self.drop_rate, name="noise")(x, example_ids) + skip)
+        return nn.relu(StochasticDepth(name="noise")(x, example_ids, self.drop_rate) + skip)
 
 
 class ResNet(nn.Module):

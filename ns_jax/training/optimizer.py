@@ -1,5 +1,7 @@
 """TensorFlow's RMSProp, and which parameters decay."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,7 +17,8 @@ def make_optimizer(config, schedule) -> optax.GradientTransformation:
 def is_frozen(path, frozen_blocks: int) -> bool:
     """Whether the parameter at this tree path is the stem's or of the first `frozen_blocks` blocks; none is at 0."""
     layer = str(path[0].key)
-    return frozen_blocks > 0 and (layer.startswith("stem") or layer in {f"blocks_{i}" for i in range(frozen_blocks)})
+    block = re.match(r"blocks_(\d+)", layer)
+    return frozen_blocks > 0 and (layer.startswith("stem") or block is not None and int(block[1]) < frozen_blocks)
 
 
 def decays(path, frozen_blocks: int = 0) -> bool:

@@ -63,13 +63,13 @@ def test_rows_without_noise():
 def test_stochastic_depth_keeps_the_expectation():
     from ns_jax.models.layers import StochasticDepth
 
-    layer = StochasticDepth(0.25)
+    layer = StochasticDepth()
     x = jnp.ones((4000, 1, 1, 2))
-    out = layer.apply({}, x, jnp.arange(4000), rngs={"noise": jax.random.key(0)})
+    out = layer.apply({}, x, jnp.arange(4000), 0.25, rngs={"noise": jax.random.key(0)})
     values, counts = np.unique(np.asarray(out[:, 0, 0, 0]), return_counts=True)
     np.testing.assert_allclose(values, [0, 4 / 3])
     assert abs(counts[0] / 4000 - 0.25) < 0.03
-    np.testing.assert_array_equal(layer.apply({}, x, None), x)
+    np.testing.assert_array_equal(layer.apply({}, x, None, 0.25), x)
 
 
 @pytest.mark.parametrize("swish", (False, True))
