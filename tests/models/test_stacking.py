@@ -48,7 +48,8 @@ def assert_close(first, second):
 
 
 @pytest.mark.parametrize("options", [
-    {"remat": True}, {"scan_blocks": True}, {"scan_blocks": True, "remat": True},
+    *(pytest.param(options, marks=pytest.mark.slow)
+      for options in ({"remat": True}, {"scan_blocks": True}, {"scan_blocks": True, "remat": True})),
     {"scan_blocks": True, "remat": True, "frozen_blocks": 3}])  # fmt: skip
 def test_same_loss_statistics_and_gradients(variables, options):
     frozen = options.get("frozen_blocks", 0)
