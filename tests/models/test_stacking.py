@@ -9,7 +9,7 @@ import pytest
 
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.stacking import equal_blocks, run_name, stack_blocks, unstack_blocks
-from ns_jax.models.variants import EfficientNetVariant, get_variant
+from ns_jax.models.variants import get_variant
 
 ROW = dataclasses.replace(get_variant("efficientnet-small"), depth=2.0)
 IMAGES = jax.random.normal(jax.random.key(0), (4, 28, 28, 3))
