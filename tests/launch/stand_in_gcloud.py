@@ -1,0 +1,152 @@
+"""A stand-in for gcloud: TPUs whose workers are processes of this machine.
+
+It understands what launch/tpu.py calls, keeps its state in the folder STAND_IN and appends every call to
+calls.jsonl there. Each worker of a TPU has a home folder of its own, which is deleted with the TPU. `preempt NAME`
+(of the tests, not of gcloud) is what a preemption does: SIGTERM, then the machines are gone.
+
+For jax.distributed a worker looks like one task of a Slurm job.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+FOLDER = pathlib.Path(os.environ.get("STAND_IN", ""))
+WORKERS = 2
+
+
+def fail(message: str):
+    sys.exit(f"ERROR: (gcloud) {message}")
+
+
+def options(arguments: list[str]) -> dict:
+    pairs = [one[2:].split("=", 1) for one in arguments if one.startswith("--")]
+    return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
+
+
+def node_file(name: str) -> pathlib.Path:
+    return FOLDER / f"{name}.json"
+
+
+def read(name: str) -> dict:
+    if not node_file(name).exists():
+        fail(f"NOT_FOUND: Resource 'projects/p/locations/z/nodes/{name}' was not found")
+    return json.loads(node_file(name).read_text())
+
+
+def write(name: str, **node) -> None:
+    node_file(name).write_text(json.dumps(node))
+
+
+def homes(name: str) -> list[pathlib.Path]:
+    return [FOLDER / name / read(name)["disk"] / f"worker-{number}" for number in range(WORKERS)]
+
+
+def create(name: str, queued: bool) -> None:
+    refusals = FOLDER / "refusals"  # how many more times there is no capacity
+    left = int(refusals.read_text()) if refusals.exists() else 0
+    if left:
+        refusals.write_text(str(left - 1))
+        fail("RESOURCE_EXHAUSTED: There is no more capacity in the zone")
+    if node_file(name).exists():
+        fail(f"ALREADY_EXISTS: Resource '{name}' already exists")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        write(name, state="READY", port=free.getsockname()[1], queue=["WAITING_FOR_RESOURCES"] if queued else [],
+              disk=str(time.time_ns()))  # fmt: skip
+    for home in homes(name):
+        home.mkdir(parents=True)
+
+
+def processes(name: str) -> list[int]:
+    """Everything that a worker's home folder is the HOME of."""
+    found, marks = [], {f"HOME={home}".encode() for home in homes(name)}
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if marks & set(path.read_bytes().split(b"\0")):
+                found.append(int(path.parent.name))
+    return found
+
+
+def end_processes(name: str, kind: signal.Signals) -> None:
+    for pid in processes(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, kind)
+
+
+def preempt(name: str) -> None:
+    end_processes(name, signal.SIGTERM)
+    time.sleep(0.2)
+    write(name, **read(name) | {"state": "PREEMPTED"})
+    end_processes(name, signal.SIGKILL)
+    shutil.rmtree(FOLDER / name, ignore_errors=True)  # a command that came before may still write there
+
+
+def delete(name: str) -> None:
+    read(name)
+    end_processes(name, signal.SIGKILL)
+    shutil.rmtree(FOLDER / name, ignore_errors=True)
+    node_file(name).unlink()
+
+
+def queue_state(name: str) -> str:
+    """One state of the queue a look, then what the node makes of it."""
+    node = read(name)
+    if node["queue"]:
+        write(name, **node | {"queue": node["queue"][1:]})
+        return node["queue"][0]
+    return {"READY": "ACTIVE", "PREEMPTED": "SUSPENDED"}[node["state"]]
+
+
+def ssh(name: str, worker: str, command: str) -> int:
+    node = read(name)
+    if node["state"] != "READY":
+        fail(f"TPU {name} is in state {node['state']}")
+    chosen = range(WORKERS) if worker == "all" else [int(worker)]
+    running = {}
+    for number in chosen:
+        environment = os.environ | {
+            "HOME": str(homes(name)[number]), "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "JAX_COORDINATOR_ADDRESS": f"localhost:{node['port']}", "SLURM_JOB_ID": "1",
+            "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(WORKERS), "SLURM_PROCID": str(number),
+            "SLURM_LOCALID": "0"}  # fmt: skip
+        running[number] = subprocess.Popen(["bash", "-c", command], cwd=homes(name)[number], env=environment)
+    codes = {number: process.wait() for number, process in running.items()}
+    for number, code in codes.items():
+        if code:
+            print(f"##### Command execution on worker {number} failed with exit status {code}.", file=sys.stderr)
+    return next((code for code in codes.values() if code), 0)
+
+
+def main(arguments: list[str]) -> int:
+    with (FOLDER / "calls.jsonl").open("a") as log:
+        log.write(json.dumps(arguments) + "\n")
+    if arguments[:2] != ["compute", "tpus"]:
+        fail(f"Invalid choice: {arguments[0]!r}")
+    group, verb, name, *rest = arguments[2:]
+    flags = options(rest)
+    if (group, verb) == ("tpu-vm", "ssh"):
+        return ssh(name, flags["worker"], flags["command"])
+    if verb == "create":
+        create(name, group == "queued-resources")
+    elif verb == "delete":
+        delete(name)
+    elif verb == "describe":
+        print(queue_state(name) if group == "queued-resources" else read(name)["state"])
+    else:
+        fail(f"Invalid choice: {verb!r}")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "preempt":
+        sys.exit(preempt(sys.argv[2]))
+    sys.exit(main(sys.argv[1:]))
