@@ -343,3 +343,44 @@ def test_the_readmes_settings_are_the_example(tmp_path):
     (tmp_path / "settings.toml").write_text(block)
     read = tpu.read_toml(str(tmp_path / "settings.toml"), tpu.Settings)
     assert read == tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder first on PATH for stand-ins, each of which prints its arguments."""
+    def add(name: str, more: str = "") -> str:
+        path = tmp_path / name
+        path.write_text(f'#!/bin/bash\necho "{name} $*"\n{more}\n')
+        path.chmod(0o755)
+        return str(path)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return add
+
+
+def test_slurm(programs, monkeypatch):
+    """sbatch runs the script, here bash; srun the command after it."""
+    programs("srun", 'shift; exec "$@"')
+    programs("scontrol")
+    monkeypatch.setenv("PYTHON", programs("python"))
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    (command,) = readme_commands("sbatch ")
+    arguments = shlex.split(command)[1:]
+    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    config, workdir, flag = arguments[1:]
+    ran = f"python -m ns_jax.main --config={config} --workdir={workdir} --distributed {flag}"
+    assert process.stdout.splitlines()[1] == ran
+    programs("python", "kill -USR1 $(ps -o ppid= $$); sleep 1")
+    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
+    assert "scontrol requeue 5" in process.stdout
+    assert subprocess.run(["bash", "launch/slurm.sh", "config"], cwd=REPO, capture_output=True).returncode == 2
+
+
+def test_gpu(programs, monkeypatch):
+    monkeypatch.setenv("PYTHON", programs("python"))
+    (command,) = readme_commands("launch/gpu.sh ")
+    process = subprocess.run(shlex.split(command), cwd=REPO, capture_output=True, text=True)
+    arguments = shlex.split(command)[1:]
+    assert process.stdout == f"python -m ns_jax.main --config={arguments[0]} --workdir={arguments[1]} {arguments[2]}\n"
+    assert subprocess.run(["launch/gpu.sh", "config"], cwd=REPO, capture_output=True).returncode == 2
