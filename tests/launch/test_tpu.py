@@ -16,6 +16,9 @@ import pytest
 from launch import tpu
 from tests.conftest import REPO
 
+# Minutes of real processes.
+pytestmark = pytest.mark.slow
+
 STAND_IN = REPO / "tests" / "launch" / "stand_in_gcloud.py"
 README = (REPO / "launch" / "README.md").read_text()
 WHERE = ["--project=my-project", "--zone=us-central2-b", "--quiet"]
