@@ -24,10 +24,11 @@ class Checkpoints:
       folder: of the checkpoints.
       keep: how many stay.
       of: what they belong to; those of another are refused.
+      model: the card of the model in them, with which `read_ema` opens one.
     """
 
-    def __init__(self, folder: epath.Path, keep: int, of: str = ""):
-        self.folder, self.keep, self.of = epath.Path(folder), keep, of
+    def __init__(self, folder: epath.Path, keep: int, of: str = "", model: dict | None = None):
+        self.folder, self.keep, self.of, self.model = epath.Path(folder), keep, of, model
         self._checksums = jax.jit(tree_checksums)
         self._open()
 
@@ -46,7 +47,8 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         require_space(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count())
-        card = {"of": self.of, "shapes": _shapes(state), "checksums": self._checksum_list(state)}
+        card = {"of": self.of, "shapes": _shapes(state), "checksums": self._checksum_list(state),
+                "model": self.model and self.model | {"steps": step}}  # fmt: skip
         self._manager.save(step, args=ocp.args.Composite(
             state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card)))  # fmt: skip
 
@@ -118,16 +120,20 @@ class Checkpoints:
         self._manager.close()
 
 
-def newest_ema(folder: epath.Path) -> tuple[int, dict] | None:
-    """(step, {params, batch_stats} of its EMA as NumPy arrays) of the newest checkpoint, or None where there is none.
+def find_checkpoint(path: epath.Path) -> epath.Path | None:
+    """A checkpoint: `path` itself, or the newest in that folder; None where there is none."""
+    if (path / "state").exists() and (path / "card").exists():
+        return path
+    steps = [int(one.name) for one in path.glob("*") if one.name.isdigit() and (one / "state").exists()]
+    return path / str(max(steps)) if steps else None
+
+
+def read_ema(path: epath.Path) -> tuple[dict, dict]:
+    """A checkpoint's EMA, {params, batch_stats} as NumPy arrays, and the card of its model.
 
     Raises:
-      UserError: it is damaged.
+      UserError: it is damaged, or has no such card.
     """
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / "state").exists()]
-    if not steps:
-        return None
-    path = folder / str(max(steps))
     try:
         card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
         reader = ocp.PyTreeCheckpointer()
@@ -138,13 +144,15 @@ def newest_ema(folder: epath.Path) -> tuple[int, dict] | None:
             item=wanted, restore_args=as_arrays, partial_restore=True))  # fmt: skip
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise UserError(f"checkpoint {path} is damaged ({_first_line(error)})") from None
+    if not card.get("model"):
+        raise UserError(f"checkpoint {path} does not say which model it is of: open the model folder of its run instead")
     expected = {name: value for (name, _, _), value in zip(card["shapes"], card["checksums"], strict=True)}
     for name, tree in found.items():
         for (where, _), value in zip(jax.tree_util.tree_leaves_with_path(tree), tree_checksums(tree), strict=True):
             key = jax.tree_util.keystr(where)
             if int(value) != expected[f".{name}{key}"]:
                 raise UserError(f"checkpoint {path} is damaged (the checksum of {key} does not match)")
-    return max(steps), {"params": found["ema_params"], "batch_stats": found["ema_batch_stats"]}
+    return {"params": found["ema_params"], "batch_stats": found["ema_batch_stats"]}, card["model"]
 
 
 def _shapes(state: TrainState) -> list:

@@ -12,14 +12,13 @@ import jax
 import numpy as np
 from etils import epath
 
-from ns_jax.checkpoint import newest_ema
+from ns_jax.checkpoint import find_checkpoint, read_ema
 from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
-from ns_jax.files import read_json
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
-from ns_jax.interop.artifact import Artifact, has_artifact
-from ns_jax.interop.foreign import check_artifact, from_variables
+from ns_jax.interop.artifact import Artifact, check_variant, has_artifact
+from ns_jax.interop.foreign import check_artifact
 from ns_jax.interop.imagenet import readable_name
 from ns_jax.models.layers import normalize_images
 from ns_jax.models.variants import Variant, get_variant
@@ -179,19 +178,8 @@ def _run_model(path: epath.Path) -> epath.Path | None:
     return None
 
 
-def _checkpoint_artifact(folder: epath.Path, variant: str | None) -> Artifact | None:
-    """The EMA of a run's newest checkpoint, or None where there is no checkpoint."""
-    found = newest_ema(folder)
-    if found is None:
-        return None
-    step, variables = found
-    labeled = folder.parent / "data" / "labeled.json"
-    names = read_json(labeled)["class_names"] if labeled.exists() else None
-    return from_variables(variables, folder, variant, class_names=names, steps=step)
-
-
 def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
-    """The weights at a path or under a name: `formats.read`, and the folders of runs.
+    """The weights at a path or under a name: `formats.read`, and the folders of runs and of their checkpoints.
 
     Raises:
       UserError: see `formats.read`.
@@ -200,9 +188,10 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     if path.is_dir() and formats.recognize(path) is None:
         if model := _run_model(path):
             return formats.read(model, variant, ema)
-        for folder in (path, path / "checkpoints", path.parent):
-            if artifact := _checkpoint_artifact(folder, variant):
-                return artifact
+        if checkpoint := find_checkpoint(path) or find_checkpoint(path / "checkpoints"):
+            artifact = Artifact(*read_ema(checkpoint), checkpoint)
+            check_variant(artifact, variant)
+            return artifact
     return formats.read(path_or_name, variant, ema)
 
 
@@ -211,8 +200,8 @@ def load(path_or_name, variant: str | None = None, *, ema: bool = True, resoluti
     """Opens a trained model.
 
     Args:
-      path_or_name: a model folder, run folder or checkpoint folder of this project; timm's `.safetensors` or
-        `.pth`; an official TensorFlow checkpoint (folder or prefix); efficientnet-jax's `.npz`; or a name on the
+      path_or_name: a model folder or run folder of this project, its checkpoints (the EMA of the newest) or one
+        of them; timm's `.safetensors` or `.pth`; an official TensorFlow checkpoint (folder or prefix); efficientnet-jax's `.npz`; or a name on the
         Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
       variant: row of `ns_jax/models/variants.py`; recognised from the weights where None.
       ema: False takes the raw weights of a file that has both.

@@ -91,6 +91,12 @@ def load_artifact(folder: epath.Path) -> Artifact:
     return Artifact(unflatten_dict(arrays, sep="/"), card, folder)
 
 
+def check_variant(artifact: Artifact, variant: str | None) -> None:
+    """Raises UserError if the model is of another variant than the one asked for."""
+    if variant and variant != artifact.card["variant"]:
+        raise UserError(f"{artifact.folder} is {artifact.card['variant']}, not {variant}")
+
+
 def describe_differences(have: dict[str, tuple], want: dict[str, tuple]) -> str:
     """Every missing, surplus and misshapen array of {name: shape}; empty where there is none."""
     problems = [f"missing {key}" for key in sorted(want.keys() - have.keys())]

@@ -133,24 +133,6 @@ def check_artifact(artifact: Artifact) -> None:
                         f"which its card names: {problems}")  # fmt: skip
 
 
-def from_variables(variables: dict, folder: epath.Path, variant: str | None, **known) -> Artifact:
-    """Variables of this project without a card: the row is the one whose names and shapes they have.
-
-    Raises:
-      UserError: no row has them.
-    """
-    have = {key: tuple(value.shape) for key, value in flatten_dict(variables, sep="/").items()}
-    num_classes = have["params/classifier/bias"][0]
-    num_blocks = len({key.split("/")[1] for key in have if "/blocks_" in key})
-    # By the number of blocks first: all shapes of a large row take seconds to compute.
-    rows = [get_variant(variant)] if variant else [row for row in VARIANTS.values() if row.num_blocks == num_blocks]
-    for row in rows:
-        if have == expected_shapes(row, num_classes):
-            return Artifact(variables, model_card(row, num_classes, **known), folder)
-    problems = describe_differences(have, expected_shapes(rows[0], num_classes)) if rows else f"{num_blocks} blocks"
-    raise UserError(f"the weights in {folder} are not those of {variant or 'any variant'}: {problems}")
-
-
 def to_foreign(artifact: Artifact, scheme: str) -> dict[str, np.ndarray]:
     """{name in `scheme`: array in its layout} of an artifact. Raises UserError for a ResNet."""
     row = get_variant(artifact.card["variant"])

@@ -81,8 +81,7 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     name, where = found
     if name == "artifact":
         artifact = artifacts.load_artifact(where)
-        if variant and variant != artifact.card["variant"]:
-            raise UserError(f"{where} is {artifact.card['variant']}, not {variant}")
+        artifacts.check_variant(artifact, variant)
         return artifact
     foreign = WEIGHTS[name].read(where, ema)
     # A hub's folder is named by a commit: the name that was asked for says more.

@@ -94,7 +94,11 @@ def run(iteration: Iteration) -> None:
     step = make_train_step(config, model, optimizer, schedule, mesh, online and online.model)
     train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
-    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "")
+    card = model_card(
+        iteration.variant, labeled.num_classes, class_names=list(labeled.class_names),
+        resolution=config.test_resolution or iteration.variant.test_resolution, training=iteration.fingerprint,
+        teacher=teacher)  # fmt: skip
+    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "", model=card)
     state = checkpoints.restore_newest(state) or warm_start(iteration, state, list(labeled.class_names))
     start_step = int(state.step)
     if start_step:
@@ -102,7 +106,7 @@ def run(iteration: Iteration) -> None:
     state = _loop(iteration, state, train_step, checkpoints, num_steps,
                   _batches(iteration, labeled, examples, table, online, start_step, num_steps))  # fmt: skip
     checkpoints.close()
-    _hand_over(iteration, state, labeled, teacher)
+    _hand_over(iteration, state, card)
 
 
 def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int, batches) -> TrainState:
@@ -139,14 +143,10 @@ def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int,
     return state
 
 
-def _hand_over(iteration: Iteration, state: TrainState, labeled, teacher: str | None) -> None:
+def _hand_over(iteration: Iteration, state: TrainState, card: dict) -> None:
     """Writes the EMA as the model of this iteration."""
-    config, row = iteration.config, iteration.variant
     if is_lead():
         variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
-        save_artifact(iteration.model_dir, variables, model_card(
-            row, labeled.num_classes, class_names=list(labeled.class_names), steps=int(state.step),
-            resolution=config.test_resolution or row.test_resolution, training=iteration.fingerprint,
-            teacher=teacher))  # fmt: skip
+        save_artifact(iteration.model_dir, variables, card | {"steps": int(state.step)})
     barrier("train: model written")
     logging.info("model of %s: %s", iteration.title("train"), load_artifact(iteration.model_dir).fingerprint)

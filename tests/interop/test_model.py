@@ -7,17 +7,20 @@ import subprocess
 import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from etils import epath
 
 import ns_jax
+from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
 from ns_jax.interop import formats
 from ns_jax.interop.foreign import to_foreign
-from ns_jax.model import Model
+from ns_jax.model import Model, read
+from ns_jax.training.state import TrainState
 from tests.command import environment
 from tests.conftest import REPO
 from tests.data.test_sources import write_image
@@ -99,6 +102,36 @@ def test_another_number_of_classes(folder, model):
     np.testing.assert_array_equal(other.features(some_images(2)), model.features(some_images(2)))
     with pytest.raises(UserError, match="2 class names for 7 classes"):
         ns_jax.load(folder, class_names=["cat", "dog"])
+
+
+def state_of(artifact, step: int) -> TrainState:
+    variables = artifact.variables
+    return jax.device_put(TrainState(np.int32(step), {}, {}, {}, variables["params"], variables["batch_stats"]))
+
+
+def test_checkpoints_say_which_model_they_are_of(tmp_path):
+    one, two = (random_artifact("efficientnet-b0-svhn", 3, seed) for seed in (1, 2))
+    card = one.card | {"resolution": 40, "class_names": ["cat", "dog", "eel"]}
+    checkpoints = Checkpoints(epath.Path(tmp_path / "checkpoints"), keep=2, model=card)
+    for step, artifact in ((6, one), (9, two)):
+        checkpoints.save(state_of(artifact, step), step)
+    checkpoints.wait()
+    for path, steps, want in (("checkpoints", 9, two), ("checkpoints/9", 9, two), ("checkpoints/6", 6, one), ("", 9, two)):
+        found = read(tmp_path / path)
+        for field in ("variant", "resolution", "class_names", "crop_padding", "mean", "std"):
+            assert np.array_equal(found.card[field], card[field]), field
+        assert found.card["steps"] == steps
+        jax.tree.map(np.testing.assert_array_equal, found.variables, want.variables)
+    with pytest.raises(UserError, match="is efficientnet-b0-svhn, not efficientnet-b0"):
+        read(tmp_path / "checkpoints", "efficientnet-b0")
+
+
+def test_checkpoint_without_a_card(tmp_path):
+    checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
+    checkpoints.save(state_of(random_artifact(SMALL, 3), 1), 1)
+    checkpoints.wait()
+    with pytest.raises(UserError, match="does not say which model"):
+        read(tmp_path)
 
 
 def test_imagenet_names():

@@ -48,7 +48,8 @@ def test_its_models_can_be_loaded(undisturbed):
     assert last.card["teacher"] == ns_jax.load(workdir / "iteration_0").card["fingerprint"]
     assert last.class_names == [str(digit) for digit in range(10)]
     before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints")
-    assert before_the_end.class_names == last.class_names and before_the_end.card["steps"] == 9
+    assert before_the_end.card == {key: value for key, value in last.card.items() if key != "fingerprint"} | {"steps": 9}
+    assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6").card["steps"] == 6
     images = np.zeros((2, 28, 28, 3), np.uint8)
     assert not np.array_equal(before_the_end.logits(images), last.logits(images))
 
