@@ -21,12 +21,28 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
     """Writes `data` to `path` in one step; a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        if "://" not in str(path):  # else a power cut can leave the name without the data
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if "://" not in str(path):  # else a power cut can leave the name without the data
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(path: epath.Path) -> None:
+    """Raises OSError where `write_bytes` could not write: better before a long task than after it."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(b"")
+    temporary.unlink()
 
 
 def write_json(path: epath.Path, value: Any) -> None:

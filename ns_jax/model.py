@@ -1,10 +1,10 @@
 """A trained model to ask: logits, predictions, features."""
 
-import functools
+import itertools
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -20,7 +20,6 @@ from ns_jax.interop.adapt import adapt
 from ns_jax.interop.artifact import Artifact, check_variant, has_artifact
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.interop.imagenet import readable_name
-from ns_jax.models.layers import normalize_images
 from ns_jax.models.variants import Variant, get_variant
 from ns_jax.models.zoo import create_model
 
@@ -37,7 +36,7 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """A trained model.
+    """A trained model. It takes the arrays out of the artifact, which cannot be used again.
 
     Attributes:
       variant: row of the zoo.
@@ -58,21 +57,9 @@ class Model:
         check_artifact(artifact)
         # One array after the other, so that no second copy of the whole is ever in memory.
         self.variables = _move_to_device(artifact.variables)
+        self._apply = jax.jit(formats.export.model_function(self.card), static_argnames="endpoint")
 
-    @functools.cached_property
-    def _apply(self):
-        mean, std = self.card["mean"], self.card["std"]
-
-        def apply(variables, images, endpoint):
-            images = normalize_images(images, mean, std, self.module.dtype)
-            if endpoint is None:
-                return self.module.apply(variables, images)
-            return self.module.apply(variables, images, features_only=True)[endpoint]
-
-        return jax.jit(apply, static_argnames="endpoint")
-
-    def _in_batches(self, images, endpoint: str | None) -> np.ndarray:
-        images = _checked_images(images)
+    def _in_batches(self, images: np.ndarray, endpoint: str | None) -> np.ndarray:
         height, width = images.shape[1:3]
         if (height, width) != (self.resolution, self.resolution):
             warnings.warn(f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
@@ -95,9 +82,9 @@ class Model:
           images: [N, H, W, 3], uint8 or float, on the 0..255 scale, RGB, as `preprocess` makes them.
 
         Raises:
-          UserError: another rank or number of channels.
+          UserError: another rank, type or number of channels, or images of several sizes.
         """
-        return self._in_batches(images, None)
+        return self._in_batches(_checked_images(images), None)
 
     def features(self, images, endpoint: str = "pooled") -> np.ndarray:
         """Activations: 'pooled' float32 [N, C], or maps [N, H', W', C], 'features' (before the pooling) and
@@ -123,20 +110,42 @@ class Model:
         """The `top` most probable classes of each image, the first one first.
 
         Args:
-          files_or_arrays: paths and uint8 arrays [H, W, 3] of any size; one alone counts as a list of one.
+          files_or_arrays: any iterable of paths and uint8 arrays [H, W, 3] of any size; one alone counts as a
+            list of one.
           top: at most so many classes.
 
         Raises:
-          UserError: see `preprocess`.
+          UserError: see `preprocess`; or `top` is below 1.
         """
         if isinstance(files_or_arrays, str | os.PathLike) or getattr(files_or_arrays, "ndim", 0) == 3:
             files_or_arrays = [files_or_arrays]
-        if not len(files_or_arrays):
-            return []
-        return self.top_classes(self.logits(np.stack([self.preprocess(one) for one in files_or_arrays])), top)
+        found = []
+        for one in self.predict_each(files_or_arrays, top):
+            if isinstance(one, UserError):
+                raise one
+            found.append(one)
+        return found
+
+    def predict_each(self, files_or_arrays: Iterable, top: int = 5) -> Iterator[list[Prediction] | UserError]:
+        """Yields for each image its classes, as `predict`, or the error that says why there are none."""
+        files_or_arrays = iter(files_or_arrays)
+        while part := list(itertools.islice(files_or_arrays, MAX_BATCH)):
+            inputs = [self._preprocessed_or_error(one) for one in part]
+            images = [one for one in inputs if not isinstance(one, UserError)]
+            rows = iter(self.top_classes(self._in_batches(np.stack(images), None), top) if images else [])
+            for one in inputs:
+                yield one if isinstance(one, UserError) else next(rows)
+
+    def _preprocessed_or_error(self, image) -> np.ndarray | UserError:
+        try:
+            return self.preprocess(image)
+        except UserError as error:
+            return error
 
     def top_classes(self, logits: np.ndarray, top: int = 5) -> list[list[Prediction]]:
-        """Logits [N, num_classes] to the `top` most probable classes of each row."""
+        """Logits [N, num_classes] to the `top` (UserError if below 1) most probable classes of each row."""
+        if top < 1:
+            raise UserError(f"top={top} must be at least 1")
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         probs = shifted / shifted.sum(-1, keepdims=True)
         order = np.argsort(-probs, axis=-1, kind="stable")[:, :top]
@@ -154,7 +163,10 @@ def _move_to_device(tree: dict) -> dict:
 
 
 def _checked_images(images) -> np.ndarray:
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:
+        raise UserError("images must all have the same shape, as `preprocess` makes them") from None
     if images.ndim != 4 or images.shape[-1] != 3:
         raise UserError(f"images must be [N, height, width, 3], not {list(images.shape)}")
     if images.dtype == np.uint8:
@@ -163,7 +175,7 @@ def _checked_images(images) -> np.ndarray:
         raise UserError(f"images must be uint8 or float, not {images.dtype}")
     if images.size and 0 < np.abs(images).max() <= 3:
         warnings.warn(f"float images are taken to be on the 0..255 scale, and these go from {images.min():.3g} to "
-                      f"{images.max():.3g}: were they scaled or normalised before?", stacklevel=4)  # fmt: skip
+                      f"{images.max():.3g}: were they scaled or normalised before?", stacklevel=3)  # fmt: skip
     return images.astype(np.float32)
 
 
@@ -201,12 +213,12 @@ def load(path_or_name, variant: str | None = None, *, ema: bool = True, resoluti
 
     Args:
       path_or_name: a model folder or run folder of this project, its checkpoints (the EMA of the newest) or one
-        of them; timm's `.safetensors` or `.pth`; an official TensorFlow checkpoint (folder or prefix); efficientnet-jax's `.npz`; or a name on the
-        Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
+        of them; timm's `.safetensors`, `.pth` or `.pth.tar`; an official TensorFlow checkpoint (folder or prefix);
+        efficientnet-jax's `.npz`; or a name on the Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
       variant: row of `ns_jax/models/variants.py`; recognised from the weights where None.
       ema: False takes the raw weights of a file that has both.
       resolution: in pixels; the model's own where None. L2 is 800 px, unless its name says 475.
-      num_classes: another number of classes: the classifier is replaced by a fresh one.
+      num_classes: if it is another number than the model's, a fresh classifier replaces its own.
       class_names: names of the classes.
       seed: of a fresh classifier.
 
@@ -214,7 +226,7 @@ def load(path_or_name, variant: str | None = None, *, ema: bool = True, resoluti
       A Model.
 
     Raises:
-      UserError: unknown format, or weights that do not fit; lists every name that is wrong.
+      UserError: unknown format, or weights that do not fit (lists every name that is wrong); or a number below 1.
     """
     artifact = read(path_or_name, variant, ema)
     return Model(adapt(artifact, resolution, num_classes, class_names, seed))

@@ -16,14 +16,16 @@ flags.DEFINE_integer("top", 5, "Classes per image.", lower_bound=1)
 flags.DEFINE_string("json", None, "Write the predictions here, as JSON.")
 flags.DEFINE_string("csv", None, "Write the predictions here, as CSV: image, rank, index, class, probability.")
 flags.mark_flag_as_required("model")
-BATCH = 32
 
 
 def image_files(arguments: list[str]) -> list[str]:
-    """The files that are named, and the images below the folders that are named, in order of their names.
+    """The files that are named, and the images below the folders that are named, in order of their names, each once.
+
+    Symbolic links are followed. A line on stderr says how many files of a folder have other endings.
 
     Raises:
       UserError: nothing is named, or a folder holds no images.
+      OSError: a folder cannot be read.
     """
     from ns_jax.data.sources import IMAGE_SUFFIXES
 
@@ -34,28 +36,25 @@ def image_files(arguments: list[str]) -> list[str]:
         if not os.path.isdir(argument):
             found.append(argument)
             continue
-        inside = [os.path.join(folder, name) for folder, _, names in os.walk(argument) for name in names
-                  if name.lower().endswith(IMAGE_SUFFIXES)]  # fmt: skip
+        inside, others, seen = [], 0, set()
+        for folder, inner, names in os.walk(argument, onerror=_raise, followlinks=True):
+            if os.path.realpath(folder) in seen:  # a link back
+                inner.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+            inside += [os.path.join(folder, name) for name in images]
+            others += len(names) - len(images)
         if not inside:
-            raise UserError(f"no images in {argument}")
+            raise UserError(f"no images in {argument} ({', '.join(IMAGE_SUFFIXES)})")
+        if others:
+            print(f"{argument}: left out {others} that do not end in {', '.join(IMAGE_SUFFIXES)}", file=sys.stderr)
         found += sorted(inside)
-    return found
+    return list(dict.fromkeys(found))
 
 
-def answers(model, files: list[str], top: int):
-    """Yields (file, predictions, None), or (file, None, what is wrong with it), in order."""
-    import numpy as np
-
-    for start in range(0, len(files), BATCH):
-        images, problems = {}, {}
-        for file in files[start : start + BATCH]:
-            try:
-                images[file] = model.preprocess(file)
-            except UserError as error:
-                problems[file] = str(error)
-        rows = iter(model.top_classes(model.logits(np.stack(list(images.values()))), top) if images else [])
-        for file in files[start : start + BATCH]:
-            yield (file, None, problems[file]) if file in problems else (file, next(rows), None)
+def _raise(error: OSError):
+    raise error
 
 
 def write_files(results: list, json_path: str | None, csv_path: str | None) -> None:
@@ -74,27 +73,34 @@ def write_files(results: list, json_path: str | None, csv_path: str | None) -> N
         table.writerow(["image", "rank", "index", "class", "probability"])
         for file, predictions in results:
             table.writerows([file, rank, p.index, p.name, p.probability] for rank, p in enumerate(predictions, 1))
-        write_bytes(epath.Path(csv_path), text.getvalue().encode())
+        # Names of files that are not UTF-8 stay the bytes that they are.
+        write_bytes(epath.Path(csv_path), text.getvalue().encode(errors="surrogateescape"))
 
 
 def main(argv) -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # not every name of a file can be printed
     results, failed = [], 0
     try:
         files = image_files(argv[1:])
-        from ns_jax import load
+        from etils import epath
 
+        from ns_jax import load
+        from ns_jax.files import check_writable
+
+        for path in filter(None, (FLAGS.json, FLAGS.csv)):
+            check_writable(epath.Path(path))
         model = load(FLAGS.model, FLAGS.variant)
-        for file, predictions, problem in answers(model, files, FLAGS.top):
-            if problem:
+        for file, answer in zip(files, model.predict_each(files, FLAGS.top), strict=True):
+            if isinstance(answer, UserError):
                 failed += 1
-                print(f"error: {problem}", file=sys.stderr, flush=True)
+                print(f"error: {answer}", file=sys.stderr, flush=True)
                 continue
-            results.append((file, predictions))
+            results.append((file, answer))
             print(file)
-            for prediction in predictions:
+            for prediction in answer:
                 print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}", flush=True)
         write_files(results, FLAGS.json, FLAGS.csv)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     if failed:

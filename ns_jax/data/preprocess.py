@@ -64,7 +64,9 @@ def clean_image(image, size: int, crop_padding: int) -> np.ndarray:
             decode_image(encoded)  # all of it: damage outside the window must show too
             inside = decode_image(encoded, window)
         except tf.errors.OpError as error:
-            reason = "no such file" if isinstance(error, tf.errors.NotFoundError) else "not a whole JPEG, PNG, GIF or BMP"
+            known = {tf.errors.NotFoundError: "no such file", tf.errors.FailedPreconditionError: "not a file",
+                     tf.errors.PermissionDeniedError: "no permission to read it"}  # fmt: skip
+            reason = known.get(type(error), "not a whole JPEG, PNG, GIF or BMP that TensorFlow reads")
             raise UserError(f"{os.fspath(image)}: {reason}") from None
     else:
         if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:

@@ -8,14 +8,16 @@ import numpy as np
 
 from ns_jax.errors import UserError
 from ns_jax.interop.artifact import Artifact, default_class_names
-from ns_jax.models.layers import dense_kernel_init
+from ns_jax.models.variants import get_variant
+from ns_jax.models.zoo import create_model
 
 
 def fresh_classifier(artifact: Artifact, class_names: Sequence[str], seed: int = 0) -> Artifact:
     """The same model with a newly initialised classifier for other classes."""
     params = artifact.variables["params"]
     features = params["classifier"]["kernel"].shape[0]
-    kernel = np.asarray(dense_kernel_init(jax.random.key(seed), (features, len(class_names))))
+    model = create_model(get_variant(artifact.card["variant"]), len(class_names))
+    kernel = np.asarray(model.classifier_init(jax.random.key(seed), (features, len(class_names))))
     classifier = {"kernel": kernel, "bias": np.zeros(len(class_names), np.float32)}
     variables = artifact.variables | {"params": params | {"classifier": classifier}}
     return dataclasses.replace(artifact, variables=variables, card=artifact.card | {"class_names": list(class_names)})
@@ -26,9 +28,12 @@ def adapt(artifact: Artifact, resolution: int | None = None, num_classes: int | 
     """A model with what is not None changed; see `ns_jax.load`.
 
     Raises:
-      UserError: as many names as classes are needed.
+      UserError: as many names as classes are needed, and at least one class and one pixel.
     """
-    count = num_classes or len(artifact.card["class_names"])
+    for name, value in {"resolution": resolution, "num_classes": num_classes}.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
+    count = len(artifact.card["class_names"]) if num_classes is None else num_classes
     if class_names is not None and len(class_names) != count:
         raise UserError(f"{len(class_names)} class names for {count} classes")
     if count != len(artifact.card["class_names"]):

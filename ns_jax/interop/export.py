@@ -27,15 +27,18 @@ STABLEHLO_OF_TENSORFLOW = "1.0.0"
 CALLING_CONVENTION_OF_TENSORFLOW = 10
 
 
-def logits_function(card: dict):
-    """(variables, images [N, H, W, 3] on 0..255) -> logits float32 [N, classes], as model.json describes the model."""
+def model_function(card: dict):
+    """(variables, images [N, H, W, 3] on 0..255, endpoint=None) -> logits float32 [N, classes], or the activations at
+    an endpoint, of the model that a card describes."""
     model = create_model(get_variant(card["variant"]), len(card["class_names"]))
 
-    def logits(variables, images):
+    def apply(variables, images, endpoint=None):
         images = normalize_images(images, card["mean"], card["std"], jnp.float32)
-        return model.apply(variables, images, train=False)
+        if endpoint is None:
+            return model.apply(variables, images)
+        return model.apply(variables, images, features_only=True)[endpoint]
 
-    return logits
+    return apply
 
 
 def _images(size: int) -> jax.ShapeDtypeStruct:
@@ -44,7 +47,7 @@ def _images(size: int) -> jax.ShapeDtypeStruct:
 
 def write_stablehlo(path: epath.Path, artifact: Artifact) -> None:
     """Writes what `jax.export.deserialize` reads, for CPU, CUDA and TPU."""
-    function = jax.jit(functools.partial(logits_function(artifact.card), artifact.variables))
+    function = jax.jit(functools.partial(model_function(artifact.card), artifact.variables))
     exported = jax.export.export(function, platforms=PLATFORMS)(_images(artifact.card["resolution"]))
     write_bytes(path, bytes(exported.serialize()))
 
@@ -61,7 +64,7 @@ def write_saved_model(path: epath.Path, artifact: Artifact) -> None:
 
     size, classes = artifact.card["resolution"], len(artifact.card["class_names"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), artifact.variables)
-    exported = jax.export.export(jax.jit(logits_function(artifact.card)), platforms=PLATFORMS)(shapes, _images(size))
+    exported = jax.export.export(jax.jit(model_function(artifact.card)), platforms=PLATFORMS)(shapes, _images(size))
     program = stablehlo.deserialize_portable_artifact_str(exported.mlir_module_serialized)
     program = stablehlo.serialize_portable_artifact_str(program, STABLEHLO_OF_TENSORFLOW)
     version = min(exported.calling_convention_version, CALLING_CONVENTION_OF_TENSORFLOW)

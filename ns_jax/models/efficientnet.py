@@ -68,6 +68,8 @@ class EfficientNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    classifier_init = staticmethod(dense_kernel_init)
+
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         row = self.variant
@@ -95,7 +97,7 @@ class EfficientNet(nn.Module):
             return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
-        return nn.Dense(self.num_classes, kernel_init=dense_kernel_init, name="classifier")(x)
+        return nn.Dense(self.num_classes, kernel_init=self.classifier_init, name="classifier")(x)
 
     def _run(self, x, blocks: range, stage: Stage, stride: int, train: bool, example_ids):
         """One block, or several equal ones as a loop."""

@@ -77,6 +77,8 @@ class ResNet(nn.Module):
     frozen_blocks: int = 0
     dtype: Any = jnp.float32
 
+    classifier_init = staticmethod(nn.initializers.normal(0.01))
+
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         row = self.variant
@@ -103,4 +105,4 @@ class ResNet(nn.Module):
             return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
         rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="classifier")(x)
+        return nn.Dense(self.num_classes, kernel_init=self.classifier_init, name="classifier")(x)

@@ -8,6 +8,7 @@ from ns_jax.models.variants import ResNetVariant, Variant
 
 
 def create_model(variant: Variant, num_classes: int, **options) -> nn.Module:
-    """The linen module of a row. `options`: dropout_rate, stochastic_depth_rate, bn_groups, dtype."""
+    """The linen module of a row. `options`: dropout_rate, stochastic_depth_rate, bn_groups, frozen_blocks,
+    dtype."""
     family = ResNet if isinstance(variant, ResNetVariant) else EfficientNet
     return family(variant, num_classes, **options)

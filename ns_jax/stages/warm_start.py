@@ -5,8 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ns_jax.errors import UserError
-from ns_jax.interop.adapt import fresh_classifier
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.model import read
 from ns_jax.parallel.mesh import replicated
@@ -17,25 +15,21 @@ from ns_jax.training.state import TrainState
 def warm_start(iteration: Iteration, state: TrainState, class_names: list[str]) -> TrainState:
     """`state` with weights, batch norm's moments and both EMAs from `config.init_from`; as it is where that is empty.
 
-    The classifier stays a fresh one where the classes are others.
+    The classifier stays that of `state` where the classes are others.
 
     Raises:
-      UserError: there is no such model, or it is of another variant.
+      UserError: there is no such model, or it is of another variant than the config's.
     """
     config = iteration.config
     if not config.init_from:
         return state
     where = iteration.teacher if config.init_from == "teacher" else config.init_from
-    artifact = read(where)
-    if artifact.card["variant"] != config.variant:
-        raise UserError(f"init_from={config.init_from} is {artifact.card['variant']}, and variant is {config.variant}: "
-                        "they must be the same")  # fmt: skip
-    kept = list(artifact.card["class_names"]) == class_names
-    if not kept:
-        artifact = fresh_classifier(artifact, class_names, config.seed)
+    artifact = read(where, config.variant)
     check_artifact(artifact)
+    kept = list(artifact.card["class_names"]) == class_names
+    params = artifact.variables["params"] | ({} if kept else {"classifier": state.params["classifier"]})
     iteration.say("train", f"starts from {where}" + ("" if kept else ", with a new classifier for other classes"))
-    variables = jax.device_put(artifact.variables, replicated(iteration.mesh))
+    variables = jax.device_put(artifact.variables | {"params": params}, replicated(iteration.mesh))
     average = jax.tree.map(jnp.copy, variables)  # buffers of its own: the step gives each of them away
     return dataclasses.replace(
         state, params=variables["params"], batch_stats=variables["batch_stats"], ema_params=average["params"],

@@ -31,6 +31,6 @@ def test_starts_from_weights_of_another_library(tmp_path):
 def test_of_another_variant(tmp_path):
     formats.write(epath.Path(tmp_path / "b0"), random_artifact("efficientnet-b0", 10), "artifact")
     process = command.run(tmp_path / "w", *ONE_STILL_STEP, f"--config.init_from={tmp_path / 'b0'}", config=SUPERVISED)
-    command.assert_one_line_error(process, "is efficientnet-b0, and variant is efficientnet-small")
+    command.assert_one_line_error(process, "is efficientnet-b0, not efficientnet-small")
     process = command.run(tmp_path / "v", "--config.init_from=teacher", config=SUPERVISED)
     command.assert_one_line_error(process, "there is no teacher")
