@@ -145,7 +145,7 @@ def read_ema(path: epath.Path) -> tuple[dict, dict]:
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise UserError(f"checkpoint {path} is damaged ({_first_line(error)})") from None
     if not card.get("model"):
-        raise UserError(f"checkpoint {path} does not say which model it is of: open the model folder of its run instead")
+        raise UserError(f"checkpoint {path} does not say which model it is of: open its run's model folder instead")
     expected = {name: value for (name, _, _), value in zip(card["shapes"], card["checksums"], strict=True)}
     for name, tree in found.items():
         for (where, _), value in zip(jax.tree_util.tree_leaves_with_path(tree), tree_checksums(tree), strict=True):

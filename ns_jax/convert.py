@@ -1,7 +1,6 @@
 """Converts weights: python -m ns_jax.convert --from=X --to=Y [--format=timm]."""
 
 import os
-import shutil
 import sys
 
 from absl import app, flags, logging
@@ -9,11 +8,10 @@ from absl import app, flags, logging
 from ns_jax.errors import UserError
 
 FLAGS = flags.FLAGS
-FORMATS = ("artifact", "timm", "npz", "tf", "saved_model", "stablehlo")
 flags.DEFINE_string("from", None, "A path or a name, as for ns_jax.load.")
 flags.DEFINE_string("to", None, "What to write; it must not exist.")
-flags.DEFINE_enum("format", None, FORMATS, "Of --to; by its ending where not given: .safetensors, .npz, .stablehlo, "
-                  "else a model folder of this project.")  # fmt: skip
+flags.DEFINE_string("format", None, "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo; "
+                    "by the ending of --to where not given: .safetensors, .npz, .stablehlo, else artifact.")  # fmt: skip
 flags.DEFINE_string("variant", None, "Row of ns_jax/models/variants.py; recognised where not given.")
 flags.DEFINE_bool("ema", True, "Take the moving averages of a file that also has raw weights.")
 flags.DEFINE_integer("resolution", None, "In pixels; the model's own where not given.", lower_bound=1)
@@ -22,8 +20,15 @@ flags.mark_flags_as_required(["from", "to"])
 TOLERANCE = 1e-4  # of the logits' standard deviation: another compiler adds in another order
 
 
-def check(artifact, path, name: str) -> str:
-    """Reads back what was written and compares. Raises UserError if it is not the same; says what was compared."""
+def check(artifact, path, name: str) -> tuple[str, list[str]]:
+    """Reads back what was written and compares.
+
+    Returns:
+      (what was compared, the fields of the card that a reader of such weights does not get).
+
+    Raises:
+      UserError: it is not the same.
+    """
     import jax
     import numpy as np
 
@@ -32,7 +37,7 @@ def check(artifact, path, name: str) -> str:
     if name in formats.PROGRAMS:
         size = artifact.card["resolution"]
         images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-        want = np.asarray(jax.jit(export.logits_function(artifact.card))(artifact.variables, images))
+        want = np.asarray(jax.jit(export.model_function(artifact.card))(artifact.variables, images))
         try:
             got = formats.PROGRAMS[name][1](path, images)
         except Exception as error:
@@ -41,12 +46,22 @@ def check(artifact, path, name: str) -> str:
         error = np.abs(got - want).max() / max(want.std(), 1e-30)
         if not error <= TOLERANCE:
             raise UserError(f"the program written differs in its logits by {error:.1e} of their deviation")
-        return f"its logits differ by {error:.1e} of their standard deviation"
-    again = formats.read(path, artifact.card["variant"])
+        return f"its logits differ by {error:.1e} of their standard deviation", []
+    again = formats.read(path)
     same = jax.tree.map(np.array_equal, artifact.variables, again.variables)
     if not all(jax.tree.leaves(same)):
         raise UserError("the weights read back are not those that were written")
-    return f"{len(jax.tree.leaves(same))} arrays read back are the same bits"
+    lost = [key for key in ("variant", "class_names", "resolution", "crop_padding", "mean", "std")
+            if not np.array_equal(again.card[key], artifact.card[key])]  # fmt: skip
+    return f"{len(jax.tree.leaves(same))} arrays read back are the same bits", lost
+
+
+def class_names(path) -> list[str]:
+    """The lines of a text file. Raises UserError for one that is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8") from None
 
 
 def main(argv) -> None:
@@ -61,26 +76,28 @@ def main(argv) -> None:
         from ns_jax.model import read
 
         target = epath.Path(FLAGS.to)
-        if target.exists():
-            raise UserError(f"{target} exists: nothing is overwritten, delete it or choose another name")
-        names = None
-        if FLAGS.class_names:
-            names = epath.Path(FLAGS.class_names).read_text().splitlines()
         name = FLAGS.format or formats.format_of(target)
+        formats.check_target(target, name)
+        names = class_names(epath.Path(FLAGS.class_names)) if FLAGS.class_names else None
         artifact = adapt(read(FLAGS["from"].value, FLAGS.variant, FLAGS.ema), FLAGS.resolution, None, names)
-        # Under a name that says what it is until it is known to be right; the ending is that of a format.
-        unchecked = target.with_name(f"unchecked-{target.name}")
+        # In a folder that says what it holds until that is known to be right.
+        folder = target.with_name(f"unchecked-{target.name}")
         try:
-            formats.write(unchecked, artifact, name)
-            found = check(artifact, unchecked, name)
-        except BaseException:
-            shutil.rmtree(unchecked, ignore_errors=True)
-            unchecked.unlink(missing_ok=True)
-            raise
-        unchecked.rename(target)
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} exists: a conversion to {target} is running or was interrupted; delete it, or "
+                            "choose another name") from None  # fmt: skip
+        try:
+            formats.write(folder / target.name, artifact, name)
+            found, lost = check(artifact, folder / target.name, name)
+            (folder / target.name).rename(target)
+        finally:
+            folder.rmtree()
         print(f"{target}: {artifact.card['variant']}, {len(artifact.card['class_names'])} classes, "
               f"{artifact.card['resolution']} px; {found}")  # fmt: skip
-    except UserError as error:
+        if lost:
+            print(f"not in {target}: {', '.join(lost)} (this format carries weights only)")
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

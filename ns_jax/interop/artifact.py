@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import safetensors
@@ -15,6 +16,7 @@ from ns_jax.interop.imagenet import wordnet_ids
 from ns_jax.models.variants import Variant
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+EMBEDDED = "ns_jax"  # under which files of other libraries carry the card
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.card["fingerprint"]
+
+    def embedded_card(self) -> str:
+        """The card as JSON, without the fingerprint, for files of other libraries."""
+        return json.dumps({key: value for key, value in self.card.items() if key != "fingerprint"}, sort_keys=True)
 
 
 def default_class_names(num_classes: int) -> list[str]:
@@ -80,6 +86,8 @@ def load_artifact(folder: epath.Path) -> Artifact:
     if not has_artifact(folder):
         raise UserError(f"no model in {folder} (a folder with {CARD} and {WEIGHTS} is needed)")
     card = read_json(folder / CARD)
+    if not isinstance(card, dict) or "fingerprint" not in card:
+        raise UserError(f"{folder / CARD} was not written by this project")
     path = folder / WEIGHTS
     if not path.exists():
         raise UserError(f"{folder} has {CARD}, but {WEIGHTS} is missing")

@@ -12,11 +12,14 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ns_jax.errors import UserError
-from ns_jax.interop.artifact import Artifact, describe_differences, model_card
+from ns_jax.interop.artifact import Artifact, check_variant, describe_differences, model_card
 from ns_jax.interop.names import names
 from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
 from ns_jax.models.zoo import create_model
 
+SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2)")  # names of timm's models that PyTorch's padding made
+ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])")
+ADVPROP_MEAN_STD = (0.5, 0.5, 0.5)
 OTHER_NAMINGS = {  # beginning of a name -> whose it is
     "features.": "torchvision", "_conv_stem.": "efficientnet_pytorch", "backbone.": "a segmentation or detection model",
     "stem_conv": "keras.applications", "layer1.": "a ResNet of torchvision or timm",
@@ -32,7 +35,7 @@ class ForeignWeights:
       shapes: {name: shape}, without optimiser slots and counters.
       get: name -> array, read when asked for.
       where: the file, for messages and for hints in its name.
-      card: what the file itself says: variant, resolution, mean, std, ...
+      card: what the file itself says: resolution, mean, std, ...; with a variant, this project wrote it.
     """
 
     scheme: str
@@ -81,13 +84,21 @@ def _likely_reason(foreign: ForeignWeights, row, given: bool) -> str:
     return "the file is incomplete, or of a modified model"
 
 
-def _refuse_symmetric_padding(foreign: ForeignWeights) -> None:
-    """timm's efficientnet_* have the names and shapes of tf_efficientnet_*, but another padding and epsilon."""
-    said = foreign.card.get("architecture") or epath.Path(foreign.where).name
-    if foreign.scheme != "tf" and re.match(r"(hf_hub:|timm[/_])*efficientnet_(b\d|l2)", said):
-        raise UserError(f"{foreign.where}: {said} was trained in PyTorch, with symmetric padding and batch norm's epsilon "
-                        "1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or rename the file if "
-                        "it is one)")  # fmt: skip
+def refuse_symmetric_padding(scheme: str, said: str, where) -> None:
+    """timm's efficientnet_* have the names and shapes of tf_efficientnet_*, but another padding and epsilon.
+
+    Args:
+      scheme: of the weights' names.
+      said: the name of a model or a file.
+      where: the file, for the message.
+
+    Raises:
+      UserError: it is the name of such a model.
+    """
+    if scheme != "tf" and SYMMETRIC.search(said):
+        raise UserError(f"{where}: {said} names a model trained in PyTorch, with symmetric padding and batch norm's "
+                        "epsilon 1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or "
+                        "rename the file, or its folder, if it is one)")  # fmt: skip
 
 
 def _resolution(row, foreign: ForeignWeights) -> int:
@@ -103,10 +114,15 @@ def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact
       variant: row of the table; recognised from names and shapes where None.
 
     Raises:
-      UserError: lists every missing, surplus and misshapen tensor, and the likely reason.
+      UserError: lists every missing, surplus and misshapen tensor, and the likely reason; or the file says
+        that it is of another variant, or of a model that this project does not have.
     """
-    _refuse_symmetric_padding(foreign)
-    row = get_variant(variant) if variant else recognize_variant(foreign)
+    architecture, path = foreign.card.get("architecture", ""), "/".join(epath.Path(foreign.where).parts[-2:])
+    if "variant" not in foreign.card:
+        said = architecture if "efficientnet_" in architecture else path
+        refuse_symmetric_padding(foreign.scheme, said, foreign.where)
+    wanted = foreign.card.get("variant") or variant
+    row = get_variant(wanted) if wanted else recognize_variant(foreign)
     if not isinstance(row, EfficientNetVariant):
         raise UserError(f"{foreign.where}: only EfficientNets are read from other libraries, not {row.name}")
     known = names(row, foreign.scheme)
@@ -120,8 +136,12 @@ def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact
                         f"{_likely_reason(foreign, row, bool(variant))}; {problems}")  # fmt: skip
     flat = {key: np.ascontiguousarray(name.to_ours(foreign.get(name.name)), np.float32) for key, name in known.items()}
     card = model_card(row, bias[0], resolution=_resolution(row, foreign), imported_from=epath.Path(foreign.where).name)
+    if ADVPROP.search(f"{architecture} {path}"):
+        card |= {"mean": ADVPROP_MEAN_STD, "std": ADVPROP_MEAN_STD}
     card |= {key: value for key, value in foreign.card.items() if key in card}
-    return Artifact(unflatten_dict(flat, sep="/"), card, epath.Path(foreign.where))
+    artifact = Artifact(unflatten_dict(flat, sep="/"), card, epath.Path(foreign.where))
+    check_variant(artifact, variant)
+    return artifact
 
 
 def check_artifact(artifact: Artifact) -> None:

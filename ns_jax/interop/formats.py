@@ -9,7 +9,7 @@ from ns_jax.errors import UserError
 from ns_jax.interop import artifact as artifacts
 from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
 from ns_jax.interop.artifact import Artifact
-from ns_jax.interop.foreign import ForeignWeights, to_artifact, to_foreign
+from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,11 @@ WEIGHTS = {
 PROGRAMS = {"saved_model": (export.write_saved_model, export.run_saved_model),
             "stablehlo": (export.write_stablehlo, export.run_stablehlo)}  # fmt: skip
 WRITABLE = ("artifact", *(name for name, one in WEIGHTS.items() if one.write), *PROGRAMS)
-SUFFIXES = {".safetensors": "timm", ".pth": "pth", ".pt": "pth", ".bin": "pth", ".npz": "npz", ".stablehlo": "stablehlo"}
-KNOWN = ("a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, timm's "
-         ".safetensors or .pth, an official TensorFlow checkpoint (folder or prefix), efficientnet-jax's .npz, or a name as "
-         "tf_efficientnet_b0.ns_jft_in1k")  # fmt: skip
+SUFFIXES = {".safetensors": "timm", ".pth": "pth", ".pt": "pth", ".tar": "pth", ".bin": "pth", ".npz": "npz",
+            ".stablehlo": "stablehlo"}  # fmt: skip
+KNOWN = ("a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, "
+         "timm's .safetensors, .pth or .pth.tar, an official TensorFlow checkpoint (folder or prefix), "
+         "efficientnet-jax's .npz, or a name as tf_efficientnet_b0.ns_jft_in1k")  # fmt: skip
 
 
 def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:
@@ -93,13 +94,29 @@ def format_of(path: epath.Path) -> str:
     return SUFFIXES.get(path.suffix, "artifact")
 
 
-def write(path: epath.Path, artifact: Artifact, name: str) -> None:
-    """Writes the format `name` of WRITABLE. Raises UserError if something is there already."""
+def check_target(path: epath.Path, name: str) -> None:
+    """What can be known to be wrong before anything is written.
+
+    Raises:
+      UserError: `name` is not of WRITABLE, something is at `path` already, or its name is one by which it
+        would be taken for something else.
+    """
     if path.exists():
         raise UserError(f"{path} exists: nothing is overwritten, delete it or choose another name")
+    if name not in WRITABLE:
+        raise UserError(f"{path}: the format {name!r} is not written, only {', '.join(WRITABLE)}")
+    endings = [ending for ending, one in SUFFIXES.items() if one == name and name in WEIGHTS]
+    if endings and path.suffix not in endings:
+        raise UserError(f"{path}: the name of a file of the format {name!r} must end in {endings[0]}")
+    if name in WEIGHTS:
+        refuse_symmetric_padding(WEIGHTS[name].scheme, path.name, path)
+
+
+def write(path: epath.Path, artifact: Artifact, name: str) -> None:
+    """Writes the format `name` of WRITABLE. Raises UserError as `check_target` does, or for a ResNet's weights."""
+    check_target(path, name)
     if name == "artifact":
-        card = {key: value for key, value in artifact.card.items() if key != "fingerprint"}
-        artifacts.save_artifact(path, artifact.variables, card)
+        artifacts.save_artifact(path, artifact.variables, artifact.card)
     elif name in WEIGHTS:
         WEIGHTS[name].write(path, to_foreign(artifact, WEIGHTS[name].scheme), artifact)
     else:

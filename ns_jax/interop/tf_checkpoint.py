@@ -34,15 +34,21 @@ def read_checkpoint(path: epath.Path, ema: bool) -> ForeignWeights:
     """Reads the moving averages, or with `ema=False` the raw weights.
 
     Raises:
-      UserError: not a readable checkpoint, or without averages where they are asked for.
+      UserError: not a readable checkpoint (also when an array is fetched later), or without averages where
+        they are asked for.
     """
     import tensorflow as tf
 
     prefix = find_prefix(path)
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-    except Exception as error:  # TensorFlow raises many kinds
-        raise UserError(f"{prefix} is not a readable TensorFlow checkpoint ({str(error).splitlines()[0]})") from None
+
+    def readable(function, argument):
+        try:
+            return function(argument)
+        except Exception as error:  # TensorFlow raises many kinds
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"{prefix} is not a readable TensorFlow checkpoint ({reason})") from None
+
+    reader = readable(tf.train.load_checkpoint, prefix)
     stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
               if not NOT_WEIGHTS.search(name)}  # fmt: skip
     stem = re.compile(rf"(.*)stem/conv2d/kernel({EMA})?")
@@ -62,7 +68,7 @@ def read_checkpoint(path: epath.Path, ema: bool) -> ForeignWeights:
         elif raw + EMA not in stored:
             chosen[f"{canonical} (which has no moving average)"] = name
     shapes = {canonical: stored[name] for canonical, name in chosen.items()}
-    return ForeignWeights("tf", shapes, lambda name: reader.get_tensor(chosen[name]), str(path))
+    return ForeignWeights("tf", shapes, lambda name: readable(reader.get_tensor, chosen[name]), str(path))
 
 
 def write_checkpoint(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None:

@@ -1,5 +1,6 @@
 """Weights in every format: what comes back is what went in, and what does not fit is named."""
 
+import argparse
 import collections
 import dataclasses
 import json
@@ -28,6 +29,40 @@ def assert_same(first, second):
     assert first.keys() == second.keys()
     for key in first:
         np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["artifact", "timm", "npz"])
+def test_the_card_survives(tmp_path, name):
+    artifact = random_artifact("efficientnet-b0-svhn", 3)
+    card = artifact.card | {"class_names": ["cat", "dog", "eel"], "resolution": 40, "mean": [0.5, 0.4, 0.3]}
+    path = epath.Path(tmp_path / f"weights{ENDINGS[name]}")
+    formats.write(path, dataclasses.replace(artifact, card=card), name)
+    again = formats.read(path)
+    for field in ("variant", "class_names", "resolution", "crop_padding", "mean", "std"):
+        assert np.array_equal(again.card[field], card[field]), field
+    with pytest.raises(UserError, match="is efficientnet-b0-svhn, not efficientnet-b0"):
+        formats.read(path, variant=B0)
+
+
+def test_what_efficientnet_jax_reads(tmp_path):
+    artifact = random_artifact("efficientnet-small", 3)
+    formats.write(epath.Path(tmp_path / "x.npz"), artifact, "npz")
+    file = np.load(tmp_path / "x.npz")  # as its load_state_dict does
+    found = {str(name): file[str(i)] for i, name in enumerate(file["names"])}
+    assert len(file["types"]) == len(found) == len(to_foreign(artifact, "npz"))
+    for name, value in to_foreign(artifact, "npz").items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("target, name, words", [
+    ("x.pth", None, "is not written, only artifact, timm"), ("x", "timm", "must end in .safetensors"),
+    ("x", "keras", "is not written"), ("x.safetensors", "npz", "must end in .npz"),
+    ("efficientnet_b0.safetensors", None, "symmetric padding"), ("pt_efficientnet_b0.npz", None, "symmetric padding")])  # fmt: skip
+def test_targets_that_could_not_be_read_again(tmp_path, target, name, words):
+    path = epath.Path(tmp_path / target)
+    with pytest.raises(UserError, match=words):
+        formats.write(path, random_artifact("efficientnet-small", 3), name or formats.format_of(path))
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -166,12 +201,27 @@ def test_pth(tmp_path):
     torch.save(states[0], tmp_path / "plain.pth")
     assert_same(formats.read(tmp_path / "plain.pth"), raw)
     in_parallel = {f"module.{name}": value for name, value in states[0].items()}
-    torch.save({"epoch": 3, "state_dict": in_parallel, "state_dict_ema": states[1]}, tmp_path / "training.pth")
-    assert_same(formats.read(tmp_path / "training.pth"), ema)
-    assert_same(formats.read(tmp_path / "training.pth", ema=False), raw)
+    # What timm's CheckpointSaver writes, and how it calls it.
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1, momentum=0.9)
+    args = argparse.Namespace(model="tf_efficientnet_b0", lr=0.1, epochs=3, mean=None, crop_pct=0.875, opt_betas=[0.9, 0.99])
+    training = {
+        "epoch": 3, "arch": args.model, "optimizer": optimizer.state_dict(), "version": 2, "args": args, "metric": 71.5,
+        "saver": {"checkpoint_files": [("checkpoint-2.pth.tar", 70.25)], "best_epoch": 3, "pending": (3, 71.5)},
+        "state_dict": collections.OrderedDict(in_parallel), "state_dict_ema": collections.OrderedDict(states[1])}  # fmt: skip
+    path = tmp_path / "20260101-efficientnet_b0-224" / "model_best.pth.tar"
+    path.parent.mkdir()
+    torch.save(training, path)
+    assert_same(formats.read(path), ema)
+    assert_same(formats.read(path, ema=False), raw)
+    torch.save(training | {"arch": "efficientnet_b0"}, tmp_path / "symmetric.pth.tar")
+    with pytest.raises(UserError, match="symmetric padding"):
+        formats.read(tmp_path / "symmetric.pth.tar")
     torch.save({"state_dict": in_parallel}, tmp_path / "raw.pth")
     with pytest.raises(UserError, match="without EMA"):
         formats.read(tmp_path / "raw.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(UserError, match="is not a PyTorch state dict"):
+        formats.read(tmp_path / "list.pth")
 
 
 def test_timm_layout(tmp_path):
@@ -221,10 +271,33 @@ def test_models_with_symmetric_padding_are_refused(tmp_path):
     save_timm(tmp_path / "efficientnet_b0_ra-3dd342df.safetensors", random_artifact(B0, 3))
     with pytest.raises(UserError, match="symmetric padding"):
         formats.read(tmp_path / "efficientnet_b0_ra-3dd342df.safetensors")
+    for name in ("my-efficientnet_b0.safetensors", "efficientnet_b0.ra_in1k/model.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_timm(tmp_path / name, random_artifact(B0, 3))
+        with pytest.raises(UserError, match="symmetric padding"):
+            formats.read(tmp_path / name)
+    formats.write(epath.Path(tmp_path / "fine.npz"), random_artifact(B0, 3), "npz")
+    (tmp_path / "fine.npz").rename(tmp_path / "pt_efficientnet_b0.npz")
+    assert formats.read(tmp_path / "pt_efficientnet_b0.npz").card["variant"] == B0  # it says whose it is
+    arrays = dict(np.load(tmp_path / "pt_efficientnet_b0.npz"))
+    del arrays["ns_jax"]
+    np.savez(tmp_path / "pt_efficientnet_b0.npz", **arrays)
+    with pytest.raises(UserError, match="symmetric padding"):
+        formats.read(tmp_path / "pt_efficientnet_b0.npz")
     save_timm(tmp_path / "model.safetensors", random_artifact(B0, 3))
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0"}))
     with pytest.raises(UserError, match="tf_efficientnet"):
         formats.read(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("scheme", ["timm", "npz", "tf"])
+@pytest.mark.parametrize("where, mean", [
+    ("tf_efficientnet_b0_ap-f262efe1.pth", 0.5), ("tf_efficientnet_b0.ap_in1k/model.safetensors", 0.5),
+    ("advprop/efficientnet-b0", 0.5), ("tf_efficientnet_b0_ap/x/y", 0.485), ("tf_efficientnet_b0.apt", 0.485)])  # fmt: skip
+def test_advprop_is_known_by_its_name(scheme, where, mean):
+    arrays = to_foreign(random_artifact(B0, 3), scheme)
+    foreign = ForeignWeights(scheme, {key: value.shape for key, value in arrays.items()}, arrays.__getitem__, where)
+    assert to_artifact(foreign).card["mean"][0] == mean
 
 
 def test_config_of_the_hub_is_believed(tmp_path):
@@ -259,6 +332,40 @@ def test_unknown_or_damaged_file(tmp_path, name):
     assert name in str(error.value) and ("TensorFlow checkpoint" in str(error.value) or "is not a" in str(error.value))
 
 
+def test_damaged_tensorflow_checkpoint(tmp_path):
+    formats.write(epath.Path(tmp_path / "whole"), random_artifact("efficientnet-small", 3), "tf")
+    (data,) = (tmp_path / "whole").glob("*.data-*")
+    content = data.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged in (content[: len(content) // 2], bytes(flipped), None):
+        data.write_bytes(damaged) if damaged else data.unlink()
+        with pytest.raises(UserError, match="is not a readable TensorFlow checkpoint"):
+            formats.read(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("card", [{"format": "layers-model"}, ["fingerprint"]])
+def test_model_json_of_somebody_else(tmp_path, card):
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"model\.json was not written by this project"):
+        formats.read(tmp_path)
+
+
+def test_model_folder_without_its_card(tmp_path):
+    formats.write(epath.Path(tmp_path / "model"), random_artifact("efficientnet-small", 3), "artifact")
+    (tmp_path / "model" / "model.json").unlink()
+    for path in (tmp_path / "model", tmp_path / "model" / "weights.safetensors"):
+        with pytest.raises(UserError, match=r"whose model\.json is missing$"):
+            formats.read(path)
+
+
+def test_array_called_npz(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    with pytest.raises(UserError, match=r"is not an \.npz file of efficientnet-jax"):
+        formats.read(tmp_path / "x.npz")
+
+
 def test_nothing_there():
     with pytest.raises(UserError, match=r"there is no no/such/thing.*efficientnet-jax"):
         formats.read("no/such/thing")
@@ -270,7 +377,7 @@ def test_programs(tmp_path, name):
     path = epath.Path(tmp_path / "program")
     formats.write(path, artifact, name)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
-    want = np.asarray(jax.jit(formats.export.logits_function(artifact.card))(artifact.variables, images))
+    want = np.asarray(jax.jit(formats.export.model_function(artifact.card))(artifact.variables, images))
     assert want.std() > 0.01
     for count in (1, 3):
         got = formats.PROGRAMS[name][1](path, images[:count])
