@@ -101,6 +101,13 @@ def get_config() -> ConfigDict:
     c.keep_checkpoints = 2
     c.compilation_cache_dir = ""  # empty: WORKDIR/compilation_cache
 
+    # --- Large models and many devices --------------------------------------------------------
+    c.parallel = parallel = ConfigDict()
+    parallel.scan_blocks = False  # equal blocks as a loop: L2 compiles in minutes; noise is drawn differently
+    parallel.remat = False  # keep each block's input only, compute the rest again in the backward pass
+    parallel.shard_state = 1  # devices that share one copy of parameters, optimiser and EMA; 0: all of them
+    parallel.accumulation_steps = 1  # parts of a batch, one after the other, each with batch norm of its own
+
     # --- Chain: one entry an iteration, in order of its key; each holds overrides of the above.
     # Each iteration's teacher is the model of the one before.
     c.chain = ConfigDict()

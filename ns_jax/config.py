@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
-from ns_jax.models.variants import get_variant
+from ns_jax.models.variants import EfficientNetVariant, get_variant
 
 STAGES = ("label", "select", "train", "finetune", "evaluate")
 # Fields that change how a run goes, but not what comes out of it.
 RUNNING_FIELDS = ("stages", "paper_row", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints",
-                  "compilation_cache_dir", "data.dir")  # fmt: skip
+                  "compilation_cache_dir", "data.dir", "parallel.shard_state", "parallel.remat")  # fmt: skip
 
 
 def flatten(config: ConfigDict) -> dict:
@@ -96,6 +96,11 @@ def _validate_one(name: str, config: ConfigDict, first: bool) -> None:
     get_variant(config.variant)
     _require(config.data.labeled, f"{where}data.labeled is empty: name the labeled images")
     _require(config.data.test, f"{where}data.test is empty: name the labeled images to evaluate on")
+    for field in ("scan_blocks", "remat"):
+        _require(not config.parallel[field] or isinstance(get_variant(config.variant), EfficientNetVariant),
+                 f"{where}parallel.{field} is for EfficientNets, and variant is {config.variant}")  # fmt: skip
+    _require(config.parallel.shard_state >= 0, f"{where}parallel.shard_state must not be below 0")
+    _require(config.parallel.accumulation_steps > 0, f"{where}parallel.accumulation_steps must be above 0")
     choices = {"dtype": ("float32", "bfloat16"), "crop": ("random_area", "center", "pad4", "none"),
                "train_on": ("both", "pseudo_labels"),
                "pseudo_label": ("soft", "hard"), "loss_reduction": ("paper", "official")}  # fmt: skip

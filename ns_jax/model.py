@@ -20,6 +20,7 @@ from ns_jax.interop.adapt import adapt
 from ns_jax.interop.artifact import Artifact, check_variant, has_artifact
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.interop.imagenet import readable_name
+from ns_jax.models.stacking import unstack_blocks
 from ns_jax.models.variants import Variant, get_variant
 from ns_jax.models.zoo import create_model
 
@@ -201,7 +202,8 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
         if model := _run_model(path):
             return formats.read(model, variant, ema)
         if checkpoint := find_checkpoint(path) or find_checkpoint(path / "checkpoints"):
-            artifact = Artifact(*read_ema(checkpoint), checkpoint)
+            variables, card = read_ema(checkpoint)
+            artifact = Artifact({name: unstack_blocks(tree) for name, tree in variables.items()}, card, checkpoint)
             check_variant(artifact, variant)
             return artifact
     return formats.read(path_or_name, variant, ema)

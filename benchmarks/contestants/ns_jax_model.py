@@ -34,7 +34,7 @@ def make_work(mode: str, name: str, batch_size: int):
         predict = make_predict(model, mesh)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         return lambda: np.asarray(predict(variables, to_global(mesh, images.astype(np.float32))))
-    step = make_train_step(config, model, optimizer, schedule, mesh)
+    step = make_train_step(config, model, optimizer, schedule, state)
     batch = {"image": images, "label": rng.integers(0, classes, batch_size, np.int32)}
     held = [state]
 

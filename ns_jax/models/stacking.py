@@ -28,6 +28,11 @@ def equal_blocks(row: EfficientNetVariant, frozen_blocks: int = 0) -> list[range
     return found
 
 
+def loops_of(model) -> list[range]:
+    """The runs of blocks that a linen model executes as loops."""
+    return equal_blocks(model.variant, model.frozen_blocks) if getattr(model, "scan_blocks", False) else []
+
+
 def run_name(blocks: range) -> str:
     return f"blocks_{blocks[0]}_to_{blocks[-1]}"
 
@@ -39,6 +44,11 @@ def stack_blocks(tree: dict, runs: list[range]) -> dict:
         parts = [tree.pop(f"blocks_{i}") for i in blocks]
         tree[run_name(blocks)] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
     return tree
+
+
+def stacked_for(model, variables: dict) -> dict:
+    """{params, batch_stats} of single blocks, as a model artifact has them, to those that `model` takes."""
+    return {name: stack_blocks(tree, loops_of(model)) for name, tree in variables.items()}
 
 
 def unstack_blocks(tree: dict) -> dict:

@@ -1,22 +1,99 @@
 """The device mesh and the way between host arrays and global arrays. Only place that names axes."""
 
+import functools
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ns_jax.errors import UserError
 
-DATA = "data"
+DATA, FSDP = "data", "fsdp"
 
 
-def make_mesh() -> Mesh:
-    """All devices of all hosts along one data axis."""
-    return jax.make_mesh((jax.device_count(),), (DATA,), axis_types=(AxisType.Auto,))
+def make_mesh(shard_state: int = 1, devices=None) -> Mesh:
+    """All devices of all hosts, or the given ones: batches are split over both axes, the state over `fsdp` alone.
+
+    Args:
+      shard_state: devices that share one copy of parameters, optimiser and EMA; 0: all of them.
+      devices: jax.devices() where None.
+
+    Raises:
+      UserError: `shard_state` does not divide the number of devices.
+    """
+    count = jax.device_count() if devices is None else len(devices)
+    shard_state = shard_state or count
+    if count % shard_state:
+        raise UserError(f"parallel.shard_state={shard_state} does not divide the {count} devices")
+    return jax.make_mesh((count // shard_state, shard_state), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2,
+                         devices=devices)  # fmt: skip
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Split the leading dimension over the devices."""
-    return NamedSharding(mesh, PartitionSpec(DATA))
+def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Split dimension `axis` over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
+
+
+def state_sharding(mesh: Mesh, path, shape: tuple[int, ...]) -> NamedSharding:
+    """Where the array at a tree path of parameters, their moments or averages lives.
+
+    Kernels are split over `fsdp` by the larger one of their last two dimensions that can be; everything else,
+    and kernels with no such dimension, is whole on every device: together a hundredth of a model.
+    """
+    parts = mesh.shape[FSDP]
+    last_two = range(max(0, len(shape) - 2), len(shape))
+    possible = [axis for axis in last_two if shape[axis] % parts == 0]
+    if parts == 1 or str(getattr(path[-1], "key", "")) != "kernel" or not possible:
+        return replicated(mesh)
+    best = max(possible, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * best, FSDP))
+
+
+def state_shardings(mesh: Mesh, state):
+    """The tree of `state_sharding` of every array."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: state_sharding(mesh, path, leaf.shape), state)
+
+
+def gather_params(mesh: Mesh, params, dtype):
+    """Parameters whole on every device, for the step to use; their gradients arrive split as the state is.
+
+    Convolutions' kernels travel in `dtype`, in which they are computed with, gradients in float32. Without
+    these constraints the compiler splits activations by channel and gathers those instead.
+    """
+
+    def gather(path, leaf):
+        split = state_sharding(mesh, path, leaf.shape)
+        if split.is_fully_replicated:
+            return leaf
+        used_in = dtype if leaf.ndim >= 4 else leaf.dtype
+
+        @jax.custom_vjp
+        def whole(x):
+            narrow = jax.lax.with_sharding_constraint(x.astype(used_in), split)
+            return jax.lax.with_sharding_constraint(narrow, replicated(mesh))
+
+        def gradient(_, g):
+            return (jax.lax.with_sharding_constraint(g.astype(leaf.dtype), split),)
+
+        whole.defvjp(lambda x: (whole(x), None), gradient)
+        return whole(leaf)
+
+    return jax.tree_util.tree_map_with_path(gather, params)
+
+
+def split_by_batch(mesh: Mesh, tree, axis: int = 0):
+    """Inside a jitted function: keeps arrays split over the devices by dimension `axis`."""
+    return jax.lax.with_sharding_constraint(tree, batch_sharding(mesh, axis))
+
+
+@functools.cache
+def _copy_everywhere(mesh: Mesh):
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+
+
+def whole_on_host(mesh: Mesh, tree):
+    """NumPy arrays of a tree that may be split over the devices of several hosts, which all must call this."""
+    return jax.device_get(_copy_everywhere(mesh)(tree))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -29,11 +106,13 @@ def host_rows(batch_size: int) -> slice:
     return slice(jax.process_index() * per_host, (jax.process_index() + 1) * per_host)
 
 
-def check_divides(name: str, batch_size: int, mesh: Mesh) -> None:
-    """Raises UserError if the batch cannot be split evenly over the devices."""
-    if batch_size % mesh.size:
-        near = max(mesh.size, batch_size // mesh.size * mesh.size)
-        raise UserError(f"{name}={batch_size} cannot be split over {mesh.size} devices; {near} can")
+def check_divides(name: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raises UserError if the batch cannot be split evenly over the devices, and there into `parts`."""
+    unit = mesh.size * parts
+    if batch_size % unit:
+        near = max(unit, batch_size // unit * unit)
+        each = f" in {parts} parts each (parallel.accumulation_steps)" if parts > 1 else ""
+        raise UserError(f"{name}={batch_size} cannot be split over {mesh.size} devices{each}; {near} can")
 
 
 def to_global(mesh: Mesh, host_batch):

@@ -110,11 +110,12 @@ class Iteration:
 
 
 def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1):
-    """The linen module of a row, with the noise and the dtype of a config."""
+    """The linen module of a row, with the noise, the dtype and the form of a config."""
+    loops = {name: config.parallel[name] for name in ("scan_blocks", "remat") if config.parallel[name]}
     return create_model(
         variant, num_classes, dropout_rate=config.noise.dropout_rate,
         stochastic_depth_rate=config.noise.stochastic_depth_rate, bn_groups=bn_groups,
-        frozen_blocks=config.frozen_blocks, dtype=jnp.dtype(config.dtype))  # fmt: skip
+        frozen_blocks=config.frozen_blocks, dtype=jnp.dtype(config.dtype), **loops)  # fmt: skip
 
 
 def check_classes(who: str, have: list[str], source: sources.Source) -> None:

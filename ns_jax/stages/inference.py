@@ -10,6 +10,7 @@ from ns_jax.data.pipeline import eval_batches
 from ns_jax.errors import UserError
 from ns_jax.interop.artifact import Artifact
 from ns_jax.interop.foreign import check_artifact
+from ns_jax.models.stacking import stacked_for
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
 from ns_jax.stages.common import Iteration, build_model
@@ -33,7 +34,7 @@ class Predictor:
         check_artifact(artifact)
         self.mesh, self.view, self.name = mesh, view, artifact.folder
         self.rows = config.eval_batch_size // jax.process_count()  # of this host
-        self.variables = jax.device_put(artifact.variables, replicated(mesh))
+        self.variables = jax.device_put(stacked_for(self.model, artifact.variables), replicated(mesh))
         self.predict = make_predict(self.model, mesh, config.seed if noised else None)
         self.noised_by = config if noised else None
 

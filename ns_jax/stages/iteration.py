@@ -32,12 +32,13 @@ def run(config, workdir: epath.Path) -> None:
       UserError: the config, the data or the workdir cannot be used as they are.
     """
     on_lead(lambda: claim_workdir(workdir, config))
-    mesh, teacher, plan = make_mesh(), None, []
+    teacher, plan = None, []
     for name, one in iterations(config):
         folder = workdir / name if name else workdir
         taught_by = None
         if one.data.unlabeled:
             taught_by = teacher or epath.Path(one.teacher)
+        mesh = make_mesh(one.parallel.shard_state)
         plan.append(Iteration(name, one, folder, workdir, taught_by, mesh, fingerprint(config)))
         teacher = plan[-1].result_dir
     for iteration in plan:
@@ -63,9 +64,10 @@ def check(iteration: Iteration) -> None:
     check_divides("eval_batch_size", config.eval_batch_size, mesh)
     labeled = None
     if "train" in stages:
-        check_divides("labeled_batch_size", config.labeled_batch_size, mesh)
+        parts = config.parallel.accumulation_steps
+        check_divides("labeled_batch_size", config.labeled_batch_size, mesh, parts)
         if iteration.teacher is not None:
-            check_divides("the unlabeled batch", train.unlabeled_batch_size(config), mesh)
+            check_divides("the unlabeled batch", train.unlabeled_batch_size(config), mesh, parts)
         train.bn_groups(config, mesh)
         check_names(config.noise.randaugment_exclude)
         labeled = iteration.open_labeled("labeled")

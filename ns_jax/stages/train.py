@@ -13,8 +13,9 @@ from ns_jax.config import without_augmentation
 from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import UserError
 from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
+from ns_jax.models.stacking import unstack_blocks
 from ns_jax.parallel.hosts import barrier, is_lead
-from ns_jax.parallel.mesh import host_rows, to_global
+from ns_jax.parallel.mesh import host_rows, to_global, whole_on_host
 from ns_jax.pseudo_labels.store import join
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer
@@ -91,15 +92,15 @@ def run(iteration: Iteration) -> None:
     num_steps = num_train_steps(config, len(examples))
     optimizer = make_optimizer(config, schedule)
     model = build_model(iteration.variant, labeled.num_classes, config, bn_groups(config, mesh))
-    step = make_train_step(config, model, optimizer, schedule, mesh, online and online.model)
-    train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
+    step = make_train_step(config, model, optimizer, schedule, state, online and online.model)
+    train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     card = model_card(
         iteration.variant, labeled.num_classes, class_names=list(labeled.class_names),
         resolution=config.test_resolution or iteration.variant.test_resolution, training=iteration.fingerprint,
         teacher=teacher)  # fmt: skip
     checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "", model=card)
-    state = checkpoints.restore_newest(state) or warm_start(iteration, state, list(labeled.class_names))
+    state = checkpoints.restore_newest(state) or warm_start(iteration, model, state, list(labeled.class_names))
     start_step = int(state.step)
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
@@ -145,8 +146,9 @@ def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int,
 
 def _hand_over(iteration: Iteration, state: TrainState, card: dict) -> None:
     """Writes the EMA as the model of this iteration."""
+    variables = whole_on_host(iteration.mesh, {"params": state.ema_params, "batch_stats": state.ema_batch_stats})
     if is_lead():
-        variables = jax.device_get({"params": state.ema_params, "batch_stats": state.ema_batch_stats})
-        save_artifact(iteration.model_dir, variables, card | {"steps": int(state.step)})
+        single = {name: unstack_blocks(tree) for name, tree in variables.items()}
+        save_artifact(iteration.model_dir, single, card | {"steps": int(state.step)})
     barrier("train: model written")
     logging.info("model of %s: %s", iteration.title("train"), load_artifact(iteration.model_dir).fingerprint)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.model import read
-from ns_jax.parallel.mesh import replicated
+from ns_jax.models.stacking import stacked_for
+from ns_jax.parallel.mesh import state_shardings
 from ns_jax.stages.common import Iteration
 from ns_jax.training.state import TrainState
 
 
-def warm_start(iteration: Iteration, state: TrainState, class_names: list[str]) -> TrainState:
+def warm_start(iteration: Iteration, model, state: TrainState, class_names: list[str]) -> TrainState:
     """`state` with weights, batch norm's moments and both EMAs from `config.init_from`; as it is where that is empty.
 
     The classifier stays that of `state` where the classes are others.
@@ -29,7 +30,8 @@ def warm_start(iteration: Iteration, state: TrainState, class_names: list[str]) 
     kept = list(artifact.card["class_names"]) == class_names
     params = artifact.variables["params"] | ({} if kept else {"classifier": state.params["classifier"]})
     iteration.say("train", f"starts from {where}" + ("" if kept else ", with a new classifier for other classes"))
-    variables = jax.device_put(artifact.variables | {"params": params}, replicated(iteration.mesh))
+    variables = stacked_for(model, artifact.variables | {"params": params})
+    variables = jax.device_put(variables, state_shardings(iteration.mesh, variables))
     average = jax.tree.map(jnp.copy, variables)  # buffers of its own: the step gives each of them away
     return dataclasses.replace(
         state, params=variables["params"], batch_stats=variables["batch_stats"], ema_params=average["params"],

@@ -6,7 +6,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ns_jax.parallel.mesh import replicated
+from ns_jax.models.stacking import loops_of, stacked_for
+from ns_jax.parallel.mesh import state_shardings
 
 
 @flax.struct.dataclass
@@ -25,21 +26,36 @@ class TrainState:
 
 
 def model_variables(model, seed: int, resolution: int) -> dict:
-    """Fresh {params, batch_stats} of a linen model for images of `resolution` pixels."""
+    """Fresh {params, batch_stats} of a linen model for images of `resolution` pixels.
+
+    Blocks that the model runs as a loop have the weights that they have without it.
+    """
     image = jnp.zeros((1, resolution, resolution, 3), jnp.float32)
-    return dict(model.init(jax.random.key(seed), image))
+    single = model.clone(scan_blocks=False) if loops_of(model) else model
+    return stacked_for(model, single.init(jax.random.key(seed), image))
 
 
-def create_state(model, optimizer, seed: int, resolution: int, mesh) -> TrainState:
-    """A fresh state on the mesh; nothing large is made on a single device first."""
-
+def _creator(model, optimizer, seed: int, resolution: int):
     def create():
         variables = model_variables(model, seed, resolution)
         params, batch_stats = variables["params"], variables["batch_stats"]
         return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params),
                           params, batch_stats)  # fmt: skip
 
-    return jax.jit(create, out_shardings=replicated(mesh))()
+    return create
+
+
+def abstract_state(model, optimizer, resolution: int, mesh) -> TrainState:
+    """Shapes, dtypes and shardings of `create_state`'s result."""
+    shapes = jax.eval_shape(_creator(model, optimizer, 0, resolution))
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                        shapes, state_shardings(mesh, shapes))  # fmt: skip
+
+
+def create_state(model, optimizer, seed: int, resolution: int, mesh) -> TrainState:
+    """A fresh state on the mesh; nothing large is made on a single device first."""
+    create = _creator(model, optimizer, seed, resolution)
+    return jax.jit(create, out_shardings=state_shardings(mesh, jax.eval_shape(create)))()
 
 
 def tree_checksums(tree) -> list:

@@ -9,17 +9,17 @@ import tensorflow as tf
 from configs import mnist5k
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import get_variant
-from ns_jax.parallel.mesh import DATA
+from ns_jax.parallel.mesh import make_mesh
 from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay
-from ns_jax.training.state import create_state, model_variables, tree_checksums
+from ns_jax.training.state import abstract_state, create_state, model_variables, tree_checksums
 from ns_jax.training.step import interleave, make_predict, make_train_step, separate
 
 L, U = 8, 16
 
 
 def mesh_of(devices):
-    return jax.make_mesh((devices,), (DATA,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices])
+    return make_mesh(devices=jax.devices()[:devices])
 
 
 def batch(seed, unlabeled=True):
@@ -40,7 +40,7 @@ def train(devices, steps=3, only=(), **changes):
     schedule = lambda step: jnp.float32(0.01)
     optimizer = make_optimizer(config, schedule)
     state = create_state(model, optimizer, 0, 28, mesh)
-    step = make_train_step(config, model, optimizer, schedule, mesh)
+    step = make_train_step(config, model, optimizer, schedule, state)
     losses = []
     for number in range(steps):
         fed = batch(number)
@@ -146,9 +146,9 @@ def test_tpu_program_of_b0_keeps_the_native_convolutions():
     mesh, variant = mesh_of(4), get_variant("efficientnet-b0")
     model = EfficientNet(variant, 1000, dtype=jnp.bfloat16)
     optimizer = make_optimizer(config, lambda step: jnp.float32(0.01))
-    state = jax.eval_shape(lambda: create_state(model, optimizer, 0, 64, mesh))
+    state = abstract_state(model, optimizer, 64, mesh)
     images = jax.ShapeDtypeStruct((L, 64, 64, 3), jnp.uint8)
-    step = make_train_step(config, model, optimizer, lambda step: jnp.float32(0.01), mesh)
+    step = make_train_step(config, model, optimizer, lambda step: jnp.float32(0.01), state)
     labels = jax.ShapeDtypeStruct((L,), jnp.int32)
     text = step.trace(state, {"image": images, "label": labels}).lower(lowering_platforms=("tpu",)).as_text()
     blocks, pointwise_expands = variant.num_blocks, variant.num_blocks - 1  # the first block does not expand
@@ -173,14 +173,15 @@ def test_online_teacher_is_the_stored_one():
     clean = np.random.default_rng(1).uniform(0, 255, (U, 32, 32, 3)).astype(np.float32)
     results = []
     for online in (False, True):
-        step = make_train_step(config, model, optimizer, schedule, mesh, teacher if online else None)
+        state = create_state(model, optimizer, 0, 28, mesh)
+        step = make_train_step(config, model, optimizer, schedule, state, teacher if online else None)
         if online:
             taught, extra = {"clean_image": clean}, (variables,)
         else:
             probs = make_predict(teacher, mesh)(variables, clean, np.zeros(U, np.int32))
             taught, extra = {"probs": np.asarray(probs)}, ()
         given = {key: fed[key] for key in ("image", "label", "unlabeled_image")} | taught
-        results.append(step(create_state(model, optimizer, 0, 28, mesh), given, *extra))
+        results.append(step(state, given, *extra))
     (stored, first), (inside, second) = results
     assert np.isclose(first["loss"], second["loss"], rtol=1e-5) and first["teacher_agreement"] == second["teacher_agreement"]
     for one, other in zip(jax.tree.leaves(stored.params), jax.tree.leaves(inside.params), strict=True):
