@@ -19,6 +19,7 @@ LAYERS = {  # package -> what of ns_jax it may import
     "report": {"report", "models", "parallel", "checkpoint", "interop", "errors", "files"},
     "models": {"models", "errors"},
     "parallel": {"parallel", "errors"},
+    "planning": {"planning", "errors"},
     "checkpoint": {"training", "parallel", "errors", "files"},
     "interop": {"interop", "models", "errors", "files"},
     "config": {"models", "errors", "files"},
@@ -32,7 +33,8 @@ MAY_IMPORT = {  # outside package -> who may
     "tensorflow": {"data", "interop", "main"},
     "tensorflow_datasets": {"data"},
     "orbax": {"checkpoint"},
-    "jax": {"main", "model", "convert", "stages", "training", "models", "parallel", "checkpoint", "interop"},
+    "jax": {"main", "model", "convert", "stages", "training", "models", "parallel", "checkpoint", "interop",
+            "planning"},
     "flax": {"model", "models", "training", "interop"},
 }  # fmt: skip
 FILES = sorted((REPO / "ns_jax").rglob("*.py"))

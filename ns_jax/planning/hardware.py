@@ -1,0 +1,107 @@
+"""TPU generations: what one JAX device of each can do, and the names of their topologies."""
+
+import dataclasses
+import importlib.util
+import math
+import re
+
+from jax.errors import JaxRuntimeError
+from jax.experimental import topologies
+
+from ns_jax.errors import UserError
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """One TPU generation. All figures but the pod's are of one JAX device (`devices_per_chip` share a chip).
+
+    `interconnect_bandwidth` is what a device can send at once over all its links, in one direction:
+    half of what Google's pages call bidirectional bandwidth. A ring along one of the torus's
+    dimensions has a `dimensions`-th of it, and half of that where the ring does not close
+    (a slice smaller than the pod).
+    """
+
+    name: str
+    devices_per_chip: int
+    dimensions: int  # of the torus
+    pod_chips: int  # of the largest slice
+    flops: float  # FLOP/s, bfloat16 factors, float32 sums
+    hbm_bytes: int
+    hbm_bandwidth: float  # bytes/s
+    interconnect_bandwidth: float  # bytes/s
+    source: str
+    chip_config_name: str | None = None  # that `get_topology_desc` needs to describe what JAX sees
+
+
+# Pages give figures of a chip. Where a page has no interconnect bandwidth of a chip, it is the pod's
+# "all-reduce bandwidth" over its chips: that is the sending bandwidth wherever a page has both
+# (v5e: 51.2 TB/s / 256 = 400 GB/s / 2; v6e: 102.4 TB/s / 256 = 800 GB/s / 2).
+GENERATIONS = {
+    row.name: row
+    for row in (
+        # "123 teraflops, 32 GiB, 900 GBps, all-reduce bandwidth per Pod 340 TB/s" of 1024 chips. Not
+        # confirmed: the interconnect, as jax-ml.github.io/scaling-book/tpus has 4 links of 100 GB/s.
+        Generation("v3", 2, 2, 1024, 123e12 / 2, 16 * GIB, 900e9 / 2, 340e12 / 1024 / 2,
+                   "https://cloud.google.com/tpu/docs/v3"),
+        # "275 teraflops, 32 GiB, 1200 GBps, all-reduce bandwidth per Pod 1.1 PB/s" of 4096 chips: 269 GB/s.
+        # The scaling book's 6 links of 45 GB/s make 270 GB/s.
+        Generation("v4", 1, 3, 4096, 275e12, 32 * GIB, 1200e9, 1.1e15 / 4096,
+                   "https://cloud.google.com/tpu/docs/v4", chip_config_name="megacore"),
+        # "197 TFLOPs, 16 GB, 819 GBps (elsewhere 800 GiBps), bidirectional ICI 400 GBps".
+        Generation("v5e", 1, 2, 256, 197e12, 16 * GIB, 819e9, 400e9 / 2,
+                   "https://cloud.google.com/tpu/docs/v5e"),
+        # "459 TFLOPs, 95 GiB, 2765 GBps, bidirectional ICI 1200 GBps, largest job 6144 chips".
+        Generation("v5p", 1, 3, 6144, 459e12, 95 * GIB, 2765e9, 1200e9 / 2,
+                   "https://cloud.google.com/tpu/docs/v5p"),
+        # "918 TFLOPs, 32 GB, 1638 GBps, bidirectional ICI 800 GBps".
+        Generation("v6e", 1, 2, 256, 918e12, 32 * GIB, 1638e9, 800e9 / 2,
+                   "https://cloud.google.com/tpu/docs/v6e"),
+    )
+}  # fmt: skip
+
+
+def parse_topology(text: str) -> tuple[Generation, int, str]:
+    """Reads a slice such as 'v3:32x32' (in chips).
+
+    Returns:
+      (its generation; the number of JAX devices; the name `jax.experimental.topologies` has for it).
+
+    Raises:
+      UserError: the generation is unknown, or has no slice of that shape.
+    """
+    name, _, shape = text.strip().lower().partition(":")
+    known = ", ".join(GENERATIONS)
+    if name not in GENERATIONS:
+        raise UserError(f"topology {text!r}: no TPU generation {name!r}; known are {known} (as in v3:32x32, v4:4x4x8)")
+    row = GENERATIONS[name]
+    form = "x".join("ABC"[: row.dimensions])
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) or shape.count("x") + 1 != row.dimensions:
+        raise UserError(f"topology {text!r}: a slice of {name} is given in chips as {name}:{form}; known are {known}")
+    sizes = [int(size) for size in shape.split("x")]
+    if sizes[0] % 2 or sizes[1] % 2:
+        raise UserError(f"topology {text!r}: hosts of {name} have 2x2 chips, so the first two sizes must be even")
+    chips = math.prod(sizes)
+    if chips > row.pod_chips:
+        raise UserError(f"topology {text!r}: {chips} chips, but the largest slice of {name} has {row.pod_chips}")
+    return row, chips * row.devices_per_chip, f"{name}:{shape}"
+
+
+def describe_topology(text: str) -> topologies.TopologyDescription:
+    """The devices of a slice such as 'v3:32x32', to compile for. Needs libtpu, but no TPU.
+
+    Raises:
+      UserError: as of `parse_topology`; libtpu is not installed, or does not know this slice.
+    """
+    row, devices, name = parse_topology(text)
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("to compile for TPUs, install libtpu: pip install libtpu")
+    options = {"chip_config_name": row.chip_config_name} if row.chip_config_name else {}
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+    except JaxRuntimeError as error:
+        raise UserError(f"topology {text!r}: the TPU compiler refuses it: {str(error).splitlines()[0]}") from error
+    if len(found.devices) != devices:
+        raise UserError(f"topology {text!r}: {devices} devices expected, the TPU compiler has {len(found.devices)}")
+    return found

@@ -1,0 +1,48 @@
+import importlib.util
+
+import pytest
+
+from ns_jax.errors import UserError
+from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology
+
+DEVICES = {"v3:32x32": 2048, "v4:4x4x8": 128, "v5e:16x16": 256, "v5p:16x16x24": 6144, "v6e:16x16": 256}
+
+
+@pytest.mark.parametrize(("text", "devices"), DEVICES.items())
+def test_topologies(text, devices):
+    assert parse_topology(text) == (GENERATIONS[text.split(":")[0]], devices, text)
+
+
+@pytest.mark.parametrize("text", ["", "v3", "v9:2x2", "v3:", "v3:4", "v3:2x2x2", "v3:0x4", "v5e:3x3", "v5e:32x32",
+                                  "v4:4x4", "v4:-4x4x4", "v3:32x32,2", "gpu:8"])  # fmt: skip
+def test_impossible_topologies(text):
+    with pytest.raises(UserError, match=rf"^topology '{text}': .*v") as error:
+        parse_topology(text)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_generations_name_the_known():
+    with pytest.raises(UserError, match="v3, v4, v5e, v5p, v6e"):
+        parse_topology("v2:4x4")
+
+
+def test_pods():
+    """Per pod, as Google's pages have it."""
+    assert GENERATIONS["v3"].flops * 2048 == pytest.approx(126e15, rel=0.01)
+    assert GENERATIONS["v4"].flops * 4096 == pytest.approx(1.1e18, rel=0.03)
+    assert GENERATIONS["v5e"].flops * 256 == pytest.approx(50.63e15, rel=0.01)
+    assert GENERATIONS["v6e"].flops * 256 == pytest.approx(234.9e15, rel=0.01)
+    assert GENERATIONS["v5e"].interconnect_bandwidth * 256 == pytest.approx(51.2e12)  # all-reduce bandwidth
+    assert GENERATIONS["v6e"].interconnect_bandwidth * 256 == pytest.approx(102.4e12)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+@pytest.mark.parametrize(("text", "devices"), DEVICES.items())
+def test_the_tpu_compiler_has_as_many_devices(text, devices):
+    assert len(describe_topology(text).devices) == devices
+
+
+def test_without_libtpu(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install libtpu"):
+        describe_topology("v5e:2x2")
