@@ -20,7 +20,8 @@ class Generation:
     `interconnect_bandwidth` is what a device can send at once over all its links, in one direction:
     half of what Google's pages call bidirectional bandwidth. A ring along one of the torus's
     dimensions has a `dimensions`-th of it, and half of that where the ring does not close
-    (a slice smaller than the pod).
+    (a slice smaller than the pod). `hbm_bytes` is what a program can have: the compiler (libtpu 0.0.4x)
+    refuses more, and keeps the rest of the capacity for itself.
     """
 
     name: str
@@ -43,20 +44,20 @@ GENERATIONS = {
     for row in (
         # "123 teraflops, 32 GiB, 900 GBps, all-reduce bandwidth per Pod 340 TB/s" of 1024 chips. Not
         # confirmed: the interconnect, as jax-ml.github.io/scaling-book/tpus has 4 links of 100 GB/s.
-        Generation("v3", 2, 2, 1024, 123e12 / 2, 16 * GIB, 900e9 / 2, 340e12 / 1024 / 2,
+        Generation("v3", 2, 2, 1024, 123e12 / 2, int(15.48 * GIB), 900e9 / 2, 340e12 / 1024 / 2,
                    "https://cloud.google.com/tpu/docs/v3"),
         # "275 teraflops, 32 GiB, 1200 GBps, all-reduce bandwidth per Pod 1.1 PB/s" of 4096 chips: 269 GB/s.
         # The scaling book's 6 links of 45 GB/s make 270 GB/s.
-        Generation("v4", 1, 3, 4096, 275e12, 32 * GIB, 1200e9, 1.1e15 / 4096,
+        Generation("v4", 1, 3, 4096, 275e12, int(30.75 * GIB), 1200e9, 1.1e15 / 4096,
                    "https://cloud.google.com/tpu/docs/v4", chip_config_name="megacore"),
         # "197 TFLOPs, 16 GB, 819 GBps (elsewhere 800 GiBps), bidirectional ICI 400 GBps".
-        Generation("v5e", 1, 2, 256, 197e12, 16 * GIB, 819e9, 400e9 / 2,
+        Generation("v5e", 1, 2, 256, 197e12, int(15.75 * GIB), 819e9, 400e9 / 2,
                    "https://cloud.google.com/tpu/docs/v5e"),
         # "459 TFLOPs, 95 GiB, 2765 GBps, bidirectional ICI 1200 GBps, largest job 6144 chips".
-        Generation("v5p", 1, 3, 6144, 459e12, 95 * GIB, 2765e9, 1200e9 / 2,
+        Generation("v5p", 1, 3, 6144, 459e12, int(95.74 * GIB), 2765e9, 1200e9 / 2,
                    "https://cloud.google.com/tpu/docs/v5p"),
         # "918 TFLOPs, 32 GB, 1638 GBps, bidirectional ICI 800 GBps".
-        Generation("v6e", 1, 2, 256, 918e12, 32 * GIB, 1638e9, 800e9 / 2,
+        Generation("v6e", 1, 2, 256, 918e12, int(31.25 * GIB), 1638e9, 800e9 / 2,
                    "https://cloud.google.com/tpu/docs/v6e"),
     )
 }  # fmt: skip
