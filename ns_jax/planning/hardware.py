@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import os
 import re
 
 from jax.errors import JaxRuntimeError
@@ -20,7 +21,7 @@ class Generation:
     `interconnect_bandwidth` is what a device can send at once over all its links, in one direction:
     half of what Google's pages call bidirectional bandwidth. A ring along one of the torus's
     dimensions has a `dimensions`-th of it, and half of that where the ring does not close
-    (a slice smaller than the pod). `hbm_bytes` is what a program can have: the compiler (libtpu 0.0.4x)
+    (a slice smaller than the pod). `hbm_bytes` is what a program can have: the compiler (libtpu 0.0.42)
     refuses more, and keeps the rest of the capacity for itself.
     """
 
@@ -92,12 +93,18 @@ def parse_topology(text: str) -> tuple[Generation, int, str]:
 def describe_topology(text: str) -> topologies.TopologyDescription:
     """The devices of a slice such as 'v3:32x32', to compile for. Needs libtpu, but no TPU.
 
+    Loads libtpu so that it holds no lock: call it in processes that use no TPU themselves.
+
     Raises:
       UserError: as of `parse_topology`; libtpu is not installed, or does not know this slice.
     """
     row, devices, name = parse_topology(text)
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("to compile for TPUs, install libtpu: pip install libtpu")
+    # Read when libtpu is loaded: no lock of the machine's TPUs, which compiling does not use (a second process
+    # would fail), and no questions to the metadata server of a TPU VM.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     options = {"chip_config_name": row.chip_config_name} if row.chip_config_name else {}
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)

@@ -118,7 +118,6 @@ def array_bytes(shape: str, hbm_only: bool = False) -> int:
     for dtype, sizes, layout in _ARRAY.findall(shape):
         if not (hbm_only and "S(" in layout):
             bits = 8 if dtype == "pred" else int(match[1]) if (match := _BITS.match(dtype)) else 0  # 0: token
-            bits *= 2 if dtype.startswith("c") else 1  # complex64 is written c64
             total += -(-bits * math.prod(int(size.strip("<=")) for size in sizes.split(",") if size) // 8)
     return total
 
