@@ -16,7 +16,7 @@ def count_flops(jaxpr: ClosedJaxpr) -> dict[str, int]:
     Loops count as often as they run, `jax.checkpoint`'s recomputation counts, `jax.lax.cond` is its
     most expensive branch and `jax.lax.platform_dependent` the one of TPUs. Convolutions count
     products with padding, as papers do, but none with the holes that `lhs_dilation` makes (gradients
-    of convolutions with stride). A while loop without a fixed length counts once
+    of convolutions with stride). What no result needs is not counted. A while loop without a fixed length counts once
     (`loops_counted_once`). What `jax.shard_map` runs counts on every device.
 
     Args:
@@ -39,7 +39,14 @@ def loops_counted_once(jaxpr: ClosedJaxpr | Jaxpr) -> int:
 
 
 def _equations(jaxpr):
-    return (jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr).eqns
+    """The equations whose results something needs: compilers drop others, as forward passes in `jax.vjp`."""
+    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+    needed, found = set(map(id, jaxpr.outvars)), []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or any(id(var) in needed for var in eqn.outvars):
+            needed.update(map(id, eqn.invars))
+            found.append(eqn)
+    return found
 
 
 def _executed(eqn):

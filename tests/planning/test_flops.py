@@ -82,6 +82,14 @@ def test_depthwise_convolutions_are_those_of_tpus(stride):
     assert flops(jax.value_and_grad(loss, (0, 1)), *args)["depthwise"] == 3 * forward
 
 
+@pytest.mark.parametrize("outer", [lambda fn: fn, jax.jit])
+def test_results_that_nothing_needs(outer):
+    def grads(x, w, g):
+        return jax.vjp(jnp.matmul, x, w)[1](g)
+
+    assert flops(outer(grads), array(2, 4), array(4, 4), array(2, 4))["dot"] == 2 * (2 * 2 * 4 * 4)
+
+
 def test_branches():
     def fn(p, x, w):
         return lax.cond(p, lambda: x @ w @ w, lambda: x @ w)
@@ -100,7 +108,7 @@ def test_gradients_of_dense_layers():
     forward = 2 * 2 * (8 * 16 + 16 * 4)
     assert flops(loss, ws, x)["dot"] == forward
     assert flops(jax.jit(jax.value_and_grad(loss, (0, 1))), ws, x)["dot"] == 3 * forward
-    recomputed = jax.grad(jax.checkpoint(loss), (0, 1))
+    recomputed = jax.value_and_grad(jax.checkpoint(loss), (0, 1))
     # The last product is needed again for relu's gradient: a whole second forward pass.
     assert flops(recomputed, ws, x)["dot"] == 4 * forward
 
