@@ -16,8 +16,8 @@ def count_flops(jaxpr: ClosedJaxpr) -> dict[str, int]:
     Loops count as often as they run, `jax.checkpoint`'s recomputation counts, `jax.lax.cond` is its
     most expensive branch and `jax.lax.platform_dependent` the one of TPUs. Convolutions count
     products with padding, as papers do, but none with the holes that `lhs_dilation` makes (gradients
-    of convolutions with stride). What no result needs is not counted. A while loop without a fixed length counts once
-    (`loops_counted_once`). What `jax.shard_map` runs counts on every device.
+    of convolutions with stride). What no result needs is not counted. A while loop without a fixed
+    length counts once (`loops_counted_once`). What `jax.shard_map` runs counts on every device.
 
     Args:
       jaxpr: from `jax.make_jaxpr(fn)(*args)` or `jitted.trace(*args).jaxpr`.
