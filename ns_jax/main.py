@@ -7,7 +7,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ns_jax.errors import UserError
+from ns_jax.errors import Stopped, UserError
 from ns_jax.host_memory import restart_with_kept_memory
 
 FLAGS = flags.FLAGS
@@ -47,6 +47,17 @@ def fail(error: Exception) -> None:
     os._exit(2)
 
 
+def end_stopped(stopped: Stopped) -> None:
+    import jax
+
+    if jax.process_index() == 0:
+        print(stopped, flush=True)
+    # Waits until every host is here: they could not outlive the lead.
+    jax.distributed.shutdown()
+    # At once, as by the signal itself: threads still read images.
+    os._exit(143)
+
+
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, comes from a full disk."""
     while error is not None:
@@ -72,7 +83,24 @@ def set_up(config, workdir) -> None:
     jax.config.update("jax_compilation_cache_dir", cache or str(workdir / "compilation_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if FLAGS.distributed:
-        jax.distributed.initialize()
+        join_hosts()
+
+
+def join_hosts() -> None:
+    """Starts jax.distributed: with JAX_NUM_PROCESSES and JAX_PROCESS_ID where they are set, else as it finds."""
+    import jax
+
+    given = {}
+    for name in ("num_processes", "process_id"):
+        if text := os.environ.get(f"JAX_{name.upper()}"):
+            if not text.isdecimal():
+                raise UserError(f"JAX_{name.upper()}={text!r} is not a number")
+            given[name] = int(text)
+    try:
+        jax.distributed.initialize(**given)
+    except ValueError as error:
+        raise UserError(f"--distributed: {one_line(error)} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
+                        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID") from None  # fmt: skip
 
 
 def main(argv) -> None:
@@ -95,6 +123,8 @@ def main(argv) -> None:
         from ns_jax.stages import iteration
 
         iteration.run(config, workdir)
+    except Stopped as stopped:
+        end_stopped(stopped)
     except UserError as error:
         fail(error)
     except Exception as error:

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 
 from ns_jax.data.pipeline import eval_batches
-from ns_jax.errors import UserError
+from ns_jax.errors import Stopped, UserError
 from ns_jax.interop.artifact import Artifact
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.models.stacking import stacked_for
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
+from ns_jax.parallel.preemption import must_stop
 from ns_jax.stages.common import Iteration, build_model
 from ns_jax.training.step import make_predict
 
@@ -54,6 +55,8 @@ class Predictor:
         empty = {"image": np.zeros((self.rows, size, size, 3), np.float32),
                  "label": np.zeros(self.rows, np.int32), "index": np.full(self.rows, -1)}  # fmt: skip
         for _ in range(num_batches):
+            if must_stop():
+                raise Stopped("stopped by SIGTERM; start again to continue")
             batch = next(batches, empty)
             images, ids = to_global(self.mesh, (batch["image"], batch["index"].astype(np.int32)))
             probs = to_host(self.predict(self.variables, images, ids))

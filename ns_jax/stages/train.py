@@ -11,11 +11,12 @@ from absl import logging
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.config import without_augmentation
 from ns_jax.data.pipeline import train_batches
-from ns_jax.errors import UserError
+from ns_jax.errors import Stopped, UserError
 from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
 from ns_jax.models.stacking import unstack_blocks
 from ns_jax.parallel.hosts import barrier, is_lead
 from ns_jax.parallel.mesh import host_rows, to_global, whole_on_host
+from ns_jax.parallel.preemption import must_stop, sigterm_held_back
 from ns_jax.pseudo_labels.store import join
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer
@@ -113,8 +114,8 @@ def run(iteration: Iteration) -> None:
 def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int, batches) -> TrainState:
     config, start_step = iteration.config, int(state.step)
     writer = create_writer(iteration.workdir / "logs")
-    logged_at, waited, window, metrics = time.monotonic(), 0.0, [], None
-    with StageProgress(iteration.title("train"), num_steps, start_step, is_lead()) as progress:
+    logged_at, waited, window, metrics, stopping = time.monotonic(), 0.0, [], None, False
+    with sigterm_held_back(), StageProgress(iteration.title("train"), num_steps, start_step, is_lead()) as progress:
         for step in range(start_step + 1, num_steps + 1):
             asked_at = time.monotonic()
             batch = next(batches)
@@ -137,10 +138,17 @@ def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int,
                 shown = "accuracy" if "accuracy" in means else "teacher_agreement"
                 progress.update(step, f"loss {means['loss']:.3f}, {shown.replace('_', ' ')} {100 * means[shown]:.1f} %")
                 logged_at, waited, window = now, 0.0, []
-            if step % config.checkpoint_every_steps == 0 and step < num_steps:
+            if step == num_steps:
+                break
+            stopping = must_stop()
+            if stopping or step % config.checkpoint_every_steps == 0:
                 checkpoints.save(state, step)
-    writer.close()
-    checkpoints.wait()
+            if stopping:
+                break
+        writer.close()
+        checkpoints.wait()
+    if stopping:
+        raise Stopped(f"{iteration.title('train')}: stopped by SIGTERM at step {step}; start again to continue")
     return state
 
 
