@@ -37,6 +37,12 @@ def fingerprint(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(flatten(config), sort_keys=True).encode()).hexdigest()
 
 
+def lockstep_fingerprint(config: ConfigDict) -> str:
+    """SHA-256 of what all hosts of a run must have alike: `fingerprint`, and what they wait for each other in."""
+    waits = [(*one.stages, one.checkpoint_every_steps, one.keep_checkpoints) for _, one in iterations(config)]
+    return hashlib.sha256(json.dumps([fingerprint(config), waits]).encode()).hexdigest()
+
+
 def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     """(name, config) of each iteration in order; a config without a chain is one, named ''."""
     if not config.chain:

@@ -1,7 +1,6 @@
 """Several processes of one run on this machine, as on several hosts."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import time

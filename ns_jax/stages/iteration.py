@@ -4,12 +4,13 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from ns_jax.config import claim_workdir, fingerprint, iterations
+from ns_jax.config import claim_workdir, fingerprint, iterations, lockstep_fingerprint
 from ns_jax.data.randaugment import check_names
 from ns_jax.data.sources import open_source
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes
 from ns_jax.interop.artifact import has_artifact, load_artifact
+from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import is_lead, on_lead
 from ns_jax.parallel.mesh import check_divides, make_mesh
 from ns_jax.report.progress import say
@@ -29,8 +30,9 @@ def run(config, workdir: epath.Path) -> None:
       workdir: holds everything that the run makes; an interrupted run continues there.
 
     Raises:
-      UserError: the config, the data or the workdir cannot be used as they are.
+      UserError: the config, the data or the workdir cannot be used as they are, or hosts differ.
     """
+    check_agreement(lockstep_fingerprint(config), str(workdir))
     on_lead(lambda: claim_workdir(workdir, config))
     teacher, plan = None, []
     for name, one in iterations(config):

@@ -1,0 +1,113 @@
+"""Whether all hosts run the same thing, asked before they begin to wait for each other."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import platform
+import socket
+import time
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ns_jax.errors import UserError
+from ns_jax.parallel.hosts import barrier
+
+ROW_BYTES = 8192
+CLOCKS_APART_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class HostRow:
+    """What a host tells of itself.
+
+    Attributes:
+      host: its name.
+      process: its number.
+      source: fingerprint of the package's source files.
+      python: version.
+      jax: version.
+      config: fingerprint of the experiment.
+      workdir: of the run.
+      clock: seconds since 1970.
+    """
+
+    host: str
+    process: int
+    source: str
+    python: str
+    jax: str
+    config: str
+    workdir: str
+    clock: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.host} (process {self.process})"
+
+
+# Field, what a host has of it, and what to do.
+MUST_BE_EQUAL = (
+    ("source", "other source code of ns_jax", "install the same commit on all"),
+    ("python", "another Python", "install the same on all"),
+    ("jax", "another jax", "install the same on all"),
+    ("workdir", "another --workdir", "give the same command on all"),
+    ("config", "another config", "give the same command on all"),
+)  # fmt: skip
+
+
+def source_fingerprint() -> str:
+    """12 hex digits over names and contents of all of the package's Python files."""
+    folder = pathlib.Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def disagreement(rows: list[HostRow]) -> str | None:
+    """One line about the first thing in which hosts differ, or None. `rows` are in the order of processes."""
+    for field, what, remedy in MUST_BE_EQUAL:
+        values = [getattr(row, field) for row in rows]
+        # Where most are alike, the others are the odd ones; the lead is right where there is no majority.
+        usual = max(values, key=lambda value: (values.count(value), value == values[0]))
+        odd = [row for row in rows if getattr(row, field) != usual]
+        if odd:
+            like = next(row for row in rows if getattr(row, field) == usual)
+            verb = f"and {len(odd) - 1} more have" if len(odd) > 1 else "has"
+            return (f"host {odd[0].name} {verb} {what} than host {like.name} ({getattr(odd[0], field)} there, "
+                    f"{usual} here): {remedy}")  # fmt: skip
+    first, last = min(rows, key=lambda row: row.clock), max(rows, key=lambda row: row.clock)
+    if last.clock - first.clock > CLOCKS_APART_SECONDS:
+        return (f"the clock of host {last.name} is {last.clock - first.clock:.0f} s ahead of that of host {first.name}: "
+                "set them")  # fmt: skip
+    return None
+
+
+def _exchange(row: HostRow) -> list[HostRow]:
+    """The rows of all hosts, in the order of processes."""
+    data = json.dumps(dataclasses.asdict(row), ensure_ascii=False).encode()
+    padded = np.zeros(ROW_BYTES, np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    everywhere = multihost_utils.process_allgather(padded)
+    return [HostRow(**json.loads(bytes(one.tobytes()).rstrip(b"\0"))) for one in everywhere]
+
+
+def check_agreement(config_fingerprint: str, workdir: str) -> None:
+    """Compares all hosts; does nothing where there is one process.
+
+    Raises:
+      UserError: on every host, where two of them differ; names both and what they have.
+    """
+    if jax.process_count() == 1:
+        return
+    source = source_fingerprint()
+    barrier("agreement: all hosts are here")  # else the slowest to start would seem to have a fast clock
+    row = HostRow(socket.gethostname(), jax.process_index(), source, platform.python_version(), jax.__version__,
+                  config_fingerprint[:12], workdir[:1024], time.time())  # fmt: skip
+    problem = disagreement(_exchange(row))
+    if problem:
+        raise UserError(problem)
