@@ -8,7 +8,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_json
+from ns_jax.files import check_writable, read_json, write_json
 from ns_jax.models.variants import EfficientNetVariant, get_variant
 
 STAGES = ("label", "select", "train", "finetune", "evaluate")
@@ -39,7 +39,8 @@ def fingerprint(config: ConfigDict) -> str:
 
 def lockstep_fingerprint(config: ConfigDict) -> str:
     """SHA-256 of what all hosts of a run must have alike: `fingerprint`, and what they wait for each other in."""
-    waits = [(*one.stages, one.checkpoint_every_steps, one.keep_checkpoints) for _, one in iterations(config)]
+    waits = [(*one.stages, one.checkpoint_every_steps, one.keep_checkpoints, one.parallel.shard_state, one.parallel.remat)
+             for _, one in iterations(config)]  # fmt: skip
     return hashlib.sha256(json.dumps([fingerprint(config), waits]).encode()).hexdigest()
 
 
@@ -188,9 +189,14 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
     """Writes the resolved config into the workdir, or checks that it is the one there.
 
     Raises:
-      UserError: the workdir belongs to another config; names the fields that differ.
+      UserError: it cannot be written, or belongs to another config; names the fields that differ.
     """
     path = workdir / "config.json"
+    try:
+        check_writable(path)
+    except Exception as error:  # buckets raise many kinds
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise UserError(f"{workdir} cannot be written ({reason}): choose another --workdir") from None
     mine = json.loads(json.dumps(flatten(config)))
     if path.exists():
         theirs = read_json(path)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -131,6 +132,11 @@ def main(argv) -> None:
         if disk_is_full(error):
             fail(UserError(f"no space left on the disk of {FLAGS.workdir}: free some and start again; what is "
                            "complete is kept, and the run continues there"))  # fmt: skip
+        if FLAGS.distributed:
+            traceback.print_exc()
+            sys.stdout.flush()
+            # At once: jax would wait for the other hosts at the exit, minutes long, and they for this one.
+            os._exit(1)
         raise
 
 

@@ -99,3 +99,9 @@ def test_missing_package(tmp_path):
     env = command.environment() | {"PYTHONPATH": str(tmp_path / "hide") + os.pathsep + os.environ.get("PYTHONPATH", "")}
     process = command.run(tmp_path / "w", env=env)
     command.assert_one_line_error(process, "pip install 'ns_jax[demo]'")
+
+
+def test_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    process = command.run(tmp_path / "file" / "w")
+    command.assert_one_line_error(process, f"{tmp_path}/file/w cannot be written (Not a directory)", "another --workdir")
