@@ -9,18 +9,29 @@ import safetensors.numpy
 from tests import command
 
 
-def test_one_and_eight_devices_agree(tmp_path):
-    """Six steps: the losses to float32 round-off, and the very same images selected."""
-    fewer = "--config.train_epochs=3"
-    for devices in (1, 8):
-        process = command.run(tmp_path / str(devices), fewer, devices=devices)
-        assert process.returncode == 0, process.stderr
-    one, eight = tmp_path / "1", tmp_path / "8"
-    for path in sorted(one.glob("iteration_1/selection/*.npy")):
-        np.testing.assert_array_equal(np.load(path), np.load(eight / path.relative_to(one)))
+def assert_same_weights(folders, atol: float = 2e-4) -> None:
+    """The models in two folders are the same to float32 round-off."""
+    one, other = (safetensors.numpy.load_file(folder / "model" / "weights.safetensors") for folder in folders)
+    for key in one:
+        np.testing.assert_allclose(other[key], one[key], atol=atol, err_msg=key)
+
+
+def assert_same_runs(one, other) -> None:
+    """The losses and weights to float32 round-off, and the very same images selected."""
+    selected = sorted(one.glob("iteration_1/selection/*.npy"))
+    assert selected
+    for path in selected:
+        np.testing.assert_array_equal(np.load(path), np.load(other / path.relative_to(one)))
     for name in ("iteration_0", "iteration_1"):
-        weights = [safetensors.numpy.load_file(folder / name / "model/weights.safetensors") for folder in (one, eight)]
-        for key in weights[0]:
-            np.testing.assert_allclose(weights[1][key], weights[0][key], atol=2e-4, err_msg=key)
-        losses = [json.loads((folder / name / "evaluation.json").read_text())["cross_entropy"] for folder in (one, eight)]
+        folders = [run / name for run in (one, other)]
+        assert_same_weights(folders)
+        losses = [json.loads((folder / "evaluation.json").read_text())["cross_entropy"] for folder in folders]
         assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_one_and_eight_devices_agree(tmp_path):
+    """Six steps."""
+    for devices in (1, 8):
+        process = command.run(tmp_path / str(devices), "--config.train_epochs=3", devices=devices)
+        assert process.returncode == 0, process.stderr
+    assert_same_runs(tmp_path / "1", tmp_path / "8")
