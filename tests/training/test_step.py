@@ -9,44 +9,11 @@ import tensorflow as tf
 from configs import mnist5k
 from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.variants import get_variant
-from ns_jax.parallel.mesh import make_mesh
 from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay
 from ns_jax.training.state import abstract_state, create_state, model_variables, tree_checksums
 from ns_jax.training.step import interleave, make_predict, make_train_step, separate
-
-L, U = 8, 16
-
-
-def mesh_of(devices):
-    return make_mesh(devices=jax.devices()[:devices])
-
-
-def batch(seed, unlabeled=True):
-    rng = np.random.default_rng(seed)
-    found = {"image": rng.integers(0, 256, (L, 28, 28, 3), np.uint8), "label": np.arange(L, dtype=np.int32)}
-    if unlabeled:
-        found |= {"unlabeled_image": rng.integers(0, 256, (U, 28, 28, 3), np.uint8),
-                  "probs": rng.dirichlet(np.ones(10), U).astype(np.float32)}  # fmt: skip
-    return found
-
-
-def train(devices, steps=3, only=(), **changes):
-    config = mnist5k.get_config()
-    config.labeled_batch_size = L
-    config.update(changes)
-    mesh = mesh_of(devices)
-    model = EfficientNet(get_variant("efficientnet-small"), 10, frozen_blocks=config.frozen_blocks)
-    schedule = lambda step: jnp.float32(0.01)
-    optimizer = make_optimizer(config, schedule)
-    state = create_state(model, optimizer, 0, 28, mesh)
-    step = make_train_step(config, model, optimizer, schedule, state)
-    losses = []
-    for number in range(steps):
-        fed = batch(number)
-        state, metrics = step(state, {key: fed[key] for key in only or fed})
-        losses.append(float(metrics["loss"]))
-    return losses, jax.device_get(state)
+from tests.training.short_run import L, U, batch, mesh_of, train
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""Large models and many devices: the same numbers, in less memory on each device."""
+
+import jax
+import numpy as np
+import pytest
+
+from ns_jax.errors import UserError
+from ns_jax.models.stacking import unstack_blocks
+from ns_jax.parallel.mesh import FSDP, make_mesh, state_sharding, whole_on_host
+from tests.training.short_run import DEEP, batch, make, mesh_of, train
+
+STILL = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}  # loops and other orders draw other noise
+
+
+def assert_close(found, wanted, atol=3e-5):
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, two, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    return train(1)
+
+
+@pytest.mark.parametrize("shard_state", [4, pytest.param(8, marks=pytest.mark.slow)])
+def test_split_state_trains_alike(on_one, shard_state):
+    losses, state = train(8, shard_state=shard_state)
+    np.testing.assert_allclose(losses, on_one[0], rtol=2e-5)
+    assert_close(state.ema_params, on_one[1].ema_params)
+
+
+def test_split_state_needs_its_share_of_memory():
+    """Of the arrays that are split, each device has one part; they are nearly all of it."""
+    state, _ = make(8, shard_state=8)
+    split = whole = here = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        one = leaf.addressable_shards[0].data
+        if state_sharding(make_mesh(8), path, leaf.shape).is_fully_replicated:
+            assert one.shape == leaf.shape
+            whole += leaf.nbytes
+        else:
+            assert one.nbytes * 8 == leaf.nbytes
+            split += leaf.nbytes
+        here += one.nbytes
+    assert here == whole + split // 8 and split > 10 * whole
+
+
+def test_compiled_program_holds_its_share():
+    """The same in what the compiler says of a step's arguments, temporaries apart."""
+    sizes = {}
+    for shard_state in (1, 8):
+        state, step = make(8, shard_state=shard_state)
+        sizes[shard_state] = step.lower(state, batch(0)).compile().memory_analysis().argument_size_in_bytes
+        total = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    images = sum(value.nbytes for value in batch(0).values()) // 8
+    assert sizes[1] == pytest.approx(total + images, rel=0.01)
+    assert sizes[8] < 0.22 * sizes[1]
+
+
+def test_accumulation_is_batch_norm_in_groups():
+    """One device that takes its batch in two parts does what two devices with statistics of their own do."""
+    want = train(2, model_options={"bn_groups": 2})
+    losses, state = train(1, parallel={"accumulation_steps": 2})
+    np.testing.assert_allclose(losses, want[0], rtol=2e-5)
+    assert_close(state.ema_params, want[1].ema_params)
+    assert_close(state.batch_stats, want[1].batch_stats)
+
+
+def test_each_device_takes_its_own_rows_in_parts():
+    """Two devices that take their rows in two parts do what one does with the rows in another order."""
+    still = {"model_options": STILL, "parallel": {"accumulation_steps": 2}}
+    other_order = lambda rows: rows.reshape(2, 2, -1, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+    want = train(1, change_batch=lambda batch: jax.tree.map(other_order, batch), **still)
+    losses, state = train(2, **still)
+    np.testing.assert_allclose(losses, want[0], rtol=2e-5)
+    assert_close(state.ema_params, want[1].ema_params)
+
+
+def test_loops_split_state_and_sampling_at_once():
+    """Equal blocks as loops, rematerialisation, split state and a sampled labeled batch, against none of them."""
+    changes = {"row": DEEP, "labeled_sample_prob": 0.5}
+    want = train(1, model_options=STILL, **changes)
+    losses, state = train(4, shard_state=2, model_options=STILL | {"scan_blocks": True, "remat": True}, **changes)
+    np.testing.assert_allclose(losses, want[0], rtol=5e-5)
+    assert any("_to_" in name for name in state.params)
+    for name in ("params", "batch_stats", "ema_params"):
+        assert_close(unstack_blocks(getattr(state, name)), getattr(want[1], name), atol=1e-4)
+
+
+def test_kernels_are_split_by_their_larger_dimension():
+    mesh = mesh_of(8, 4)
+    key = jax.tree_util.DictKey
+    axis = lambda name, shape: list(state_sharding(mesh, (key("expand"), key(name)), shape).spec)
+    assert axis("kernel", (1, 1, 16, 96)) == [None, None, None, FSDP]
+    assert axis("kernel", (3, 1, 1, 96, 16)) == [None, None, None, FSDP]
+    assert axis("kernel", (3, 3, 1, 30)) == axis("bias", (96,)) == axis("scale", (3, 96)) == []
+
+
+def test_whole_on_host():
+    state, _ = make(8, shard_state=8)
+    assert_close(whole_on_host(mesh_of(8, 8), state.params), jax.device_get(state.params), atol=0)
+
+
+def test_number_of_devices_that_share_a_state():
+    assert dict(make_mesh(0).shape) == {"data": 1, "fsdp": 8} and dict(make_mesh().shape) == {"data": 8, "fsdp": 1}
+    with pytest.raises(UserError, match="parallel.shard_state=3 does not divide the 8 devices"):
+        make_mesh(3)
