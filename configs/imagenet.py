@@ -27,6 +27,10 @@ def supervised(model: str):
     c.noise.randaugment_magnitude = magnitude or 0.0
     c.train_epochs, c.decay_epochs = 350.0, 2.4
     c.loss_reduction = "official"
+    if model == "l2":
+        # Without these, a step needs many times a core's memory, and hours to compile (docs/pods.md).
+        c.parallel.scan_blocks = c.parallel.remat = True
+        c.eval_batch_size = 8192  # 4 on each of 2048 cores
     return c
 
 

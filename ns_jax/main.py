@@ -6,46 +6,15 @@ import sys
 import traceback
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
+from ns_jax.command_line import fail, one_line, only_stages, parse_flags
 from ns_jax.errors import Stopped, UserError
 from ns_jax.host_memory import restart_with_kept_memory
 
 FLAGS = flags.FLAGS
-LOADER_PREFIX = "Configuration is not available because of an earlier failure to load: "
-config_flags.DEFINE_config_file("config", None, "An experiment, as in configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
-flags.DEFINE_list("stages", None, "Run only these stages: label, select, train, finetune, evaluate.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
-flags.mark_flags_as_required(["config", "workdir"])
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parsing, with one line instead of a trace for a config that cannot be read."""
-    try:
-        rest = FLAGS(argv)
-        FLAGS.config.keys()  # a file that could not be loaded says so only when it is used
-        return rest
-    except flags.Error as error:
-        fail(UserError(f"{one_line(error)} (--help lists the flags, configs/common.py the fields)"))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
-        text = f"unknown field {cause.args[0]}" if isinstance(cause, KeyError) and cause.args else cause
-        fail(UserError(f"--config: {one_line(text)}"))
-
-
-def one_line(text) -> str:
-    lines = str(text).strip().splitlines()
-    if any("Traceback" in line for line in lines):  # ml_collections appends the whole trace of a config's error
-        lines = [lines[0], lines[-1]]
-    return " ".join(" ".join(lines).split()).removeprefix(LOADER_PREFIX)
-
-
-def fail(error: Exception) -> None:
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    # At once: threads that still write would add their own complaints to a full disk's.
-    os._exit(2)
+flags.mark_flag_as_required("workdir")
 
 
 def end_stopped(stopped: Stopped) -> None:
@@ -109,10 +78,7 @@ def main(argv) -> None:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
     config = FLAGS.config
     if FLAGS.stages:
-        config.stages = tuple(FLAGS.stages)
-        for one in config.chain.values():
-            with one.unlocked():
-                one.stages = tuple(FLAGS.stages)
+        only_stages(config, FLAGS.stages)
     try:
         from ns_jax.config import validate
 

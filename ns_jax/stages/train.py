@@ -3,6 +3,8 @@
 import functools
 import operator
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +16,7 @@ from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import Stopped, UserError
 from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
 from ns_jax.models.stacking import unstack_blocks
+from ns_jax.models.variants import get_variant
 from ns_jax.parallel.hosts import barrier, is_lead
 from ns_jax.parallel.mesh import host_rows, to_global, whole_on_host
 from ns_jax.parallel.preemption import must_stop, sigterm_held_back
@@ -27,7 +30,7 @@ from ns_jax.stages.select import require_current, selection_of
 from ns_jax.stages.warm_start import warm_start
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
-from ns_jax.training.state import TrainState, create_state
+from ns_jax.training.state import TrainState, abstract_state, create_state
 from ns_jax.training.step import make_train_step
 
 
@@ -64,6 +67,25 @@ def bn_groups(config, mesh) -> int:
     return mesh.size // group
 
 
+class Training(NamedTuple):
+    """A model, what trains it, and its state's shapes and shardings."""
+
+    model: Any
+    optimizer: Any
+    like: TrainState
+    step: Callable
+
+
+def make_training(config, num_classes: int, num_labeled: int, mesh, teacher=None) -> Training:
+    """The training that a config describes; nothing of it is on a device yet. `teacher`: the module of an online one."""
+    variant = get_variant(config.variant)
+    schedule = learning_rate_schedule(config, num_labeled)
+    optimizer = make_optimizer(config, schedule)
+    model = build_model(variant, num_classes, config, bn_groups(config, mesh))
+    like = abstract_state(model, optimizer, config.resolution or variant.resolution, mesh)
+    return Training(model, optimizer, like, make_train_step(config, model, optimizer, schedule, like, teacher))
+
+
 def run(iteration: Iteration) -> None:
     """Trains from the newest checkpoint, or from the start, to the end of the schedule."""
     config, mesh = iteration.config, iteration.mesh
@@ -89,12 +111,10 @@ def run(iteration: Iteration) -> None:
         check_classes("the teacher", artifact.card["class_names"], labeled)
         online = Predictor(iteration, artifact)
 
-    schedule = learning_rate_schedule(config, len(examples))
     num_steps = num_train_steps(config, len(examples))
-    optimizer = make_optimizer(config, schedule)
-    model = build_model(iteration.variant, labeled.num_classes, config, bn_groups(config, mesh))
-    state = create_state(model, optimizer, config.seed, iteration.train_view.size, mesh)
-    step = make_train_step(config, model, optimizer, schedule, state, online and online.model)
+    training = make_training(config, labeled.num_classes, len(examples), mesh, online and online.model)
+    model, step = training.model, training.step
+    state = create_state(model, training.optimizer, config.seed, iteration.train_view.size, mesh)
     train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     card = model_card(
         iteration.variant, labeled.num_classes, class_names=list(labeled.class_names),

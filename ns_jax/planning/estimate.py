@@ -1,0 +1,119 @@
+"""Compiles a program for devices that are not there, and what that says of it."""
+
+import dataclasses
+import math
+import re
+import time
+
+import jax
+from jax.errors import JaxRuntimeError
+
+from ns_jax.planning.collectives import find_collectives, hbm_bytes, network_bytes
+from ns_jax.planning.flops import count_flops
+from ns_jax.planning.hardware import Generation
+from ns_jax.planning.programs import Program
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """All collectives of one kind among groups of one size, in one run of a program."""
+
+    kind: str
+    group_size: int
+    times: int
+    sent_bytes: int  # by each device, at least (`network_bytes`)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one run of a program needs, per device unless said.
+
+    Attributes:
+      fits: whether the compiler found room.
+      memory: kind -> bytes. 'temporaries' are what is left of the total: activations, copies, padding, code.
+      memory_total: bytes; where it does not fit, at least so many.
+      flops: kind -> FLOPs over all devices, recomputation counted (`count_flops`).
+      hbm_bytes: read and written; None where it does not fit.
+      traffic: what devices send each other; empty where it does not fit.
+      compile_seconds: that compilation took here.
+    """
+
+    stage: str
+    images: int
+    resolution: int
+    runs: int
+    devices: int
+    fits: bool
+    memory: dict[str, int]
+    memory_total: int
+    flops: dict[str, int]
+    hbm_bytes: int | None
+    traffic: tuple[Traffic, ...]
+    compile_seconds: float
+
+    def roofline(self, row: Generation) -> dict[str, float]:
+        """Seconds that one run takes at least for its arithmetic, for its memory and for its network."""
+        return {"compute": sum(self.flops.values()) / self.devices / row.flops,
+                "memory": (self.hbm_bytes or 0) / row.hbm_bandwidth,
+                "network": sum(one.sent_bytes for one in self.traffic) / row.interconnect_bandwidth}  # fmt: skip
+
+    def days(self, row: Generation, utilization: float) -> float:
+        """Of all runs, at a share of the peak FLOP/s, or as the roofline allows where that is slower."""
+        bounds = self.roofline(row)
+        return self.runs * max(bounds["compute"] / utilization, *bounds.values()) / 86400
+
+
+def device_bytes(tree) -> int:
+    """Bytes of a tree of shapes on one device; those without a sharding are whole."""
+
+    def size(leaf):
+        sharding = getattr(leaf, "sharding", None)
+        shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
+        return math.prod(shape) * leaf.dtype.itemsize
+
+    return sum(map(size, jax.tree.leaves(tree)))
+
+
+def argument_bytes(program: Program, devices: int) -> dict[str, int]:
+    """Kind -> bytes on one device; the batch is split over all devices."""
+    return {kind: device_bytes(tree) // (devices if kind == "batch" else 1) for kind, tree in program.memory.items()}
+
+
+def estimate(program: Program, devices: int) -> Estimate:
+    """Compiles a program. Raises JaxRuntimeError if that fails for anything but memory."""
+    traced = program.function.trace(*program.arguments)
+    memory, flops = argument_bytes(program, devices), count_flops(traced.jaxpr)
+    common = {"stage": program.stage, "images": program.images, "resolution": program.resolution,
+              "runs": program.runs, "devices": devices, "flops": flops}  # fmt: skip
+    began = time.monotonic()
+    try:
+        compiled = traced.lower().compile()
+    except JaxRuntimeError as error:
+        used = used_bytes(str(error))
+        if used is None:
+            raise
+        return Estimate(**common, fits=False, memory=memory, memory_total=max(used, sum(memory.values())), hbm_bytes=None,
+                        traffic=(), compile_seconds=time.monotonic() - began)  # fmt: skip
+    seconds, stats, text = time.monotonic() - began, compiled.memory_analysis(), compiled.as_text()
+    total = (stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+             + stats.temp_size_in_bytes + stats.generated_code_size_in_bytes)  # fmt: skip
+    return Estimate(**common, fits=True, memory=memory | {"temporaries": total - sum(memory.values())}, memory_total=total,
+                    hbm_bytes=hbm_bytes(text), traffic=_traffic(text), compile_seconds=seconds)  # fmt: skip
+
+
+def used_bytes(message: str) -> int | None:
+    """What a program that the compiler refused for its memory needs at least; None if that was not why."""
+    if "RESOURCE_EXHAUSTED" not in message:
+        return None
+    match = re.search(r"([\d.]+)([KMGT]?)\)? (?:of|exceeds)", message)
+    return int(float(match[1]) * _UNITS[match[2]]) if match else 0
+
+
+def _traffic(text: str) -> tuple[Traffic, ...]:
+    groups = {}
+    for one in find_collectives(text):
+        times, sent = groups.get((one.kind, one.group_size), (0, 0))
+        groups[one.kind, one.group_size] = times + one.times, sent + one.times * network_bytes(one)
+    return tuple(Traffic(*key, times, round(sent)) for key, (times, sent) in sorted(groups.items()))
