@@ -63,8 +63,8 @@ def make_plan(config, name: str, generation, topology_devices, counts, teacher) 
         training = lambda one: next(program for program in listed(one) if program.stage == "train")
         best = search(config, count, generation.hbm_bytes, training, say)
         if best is None:
-            raise UserError(f"nothing fits on {FLAGS.topology}: lower labeled_batch_size (with it goes the unlabeled "
-                            "batch), or take a larger slice")  # fmt: skip
+            raise UserError(f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
+                            "(the unlabeled batch goes with it), or take a larger slice")  # fmt: skip
         config, found["train"] = best
     for program in listed(config):
         if program.stage not in found:
@@ -87,6 +87,7 @@ def table(estimates, row) -> str:
         **{f"{kind}, GiB": [gib(one.memory[kind]) if kind in one.memory else "-" for one in estimates] for kind in kinds},
         f"memory of {gib(row.hbm_bytes)} GiB": [gib(one.memory_total) if one.fits else f"at least {gib(one.memory_total)}"
                                                 for one in estimates],
+        "code beside it, GiB": [measured(one, gib(one.code_bytes or 0)) for one in estimates],
         "fits": ["yes" if one.fits else "NO" for one in estimates],
         "TFLOP a run, all devices": [f"{sum(one.flops.values()) / 1e12:.4g}" for one in estimates],
         "of these depthwise": [f"{one.flops['depthwise'] / sum(one.flops.values()):.1%}" for one in estimates],
@@ -117,8 +118,8 @@ def report(config, name: str, estimates, row, counts, teacher) -> str:
         for part in one.traffic:
             text.append(f"{one.stage}: {part.times} x {part.kind} among {part.group_size} devices, "
                         f"{part.sent_bytes / 1e6:.2f} MB sent by each device")  # fmt: skip
-    text += ["", f"{total:.2f} days in all, where {FLAGS.utilization:.0%} of the peak FLOP/s is reached, recomputation "
-                 "counted, or the memory's or the network's time where that is longer"]  # fmt: skip
+    text.append(f"\n{total:.2f} days in all: {FLAGS.utilization:.0%} of the peak FLOP/s, recomputation counted, or slower where "
+                 "memory or network are")  # fmt: skip
     training = next((one for one in estimates if one.stage == "train"), None)
     paper = (f"The paper: {PAPER['days']:g} days for {PAPER['variant']} at {PAPER['unlabeled_ratio']}:1 on "
              f"{PAPER['devices']} cores of v3")  # fmt: skip
@@ -136,36 +137,48 @@ def as_json(config, name: str, estimates, row) -> dict:
             "utilization": FLAGS.utilization, "programs": programs, "paper": PAPER}  # fmt: skip
 
 
-def run() -> bool:
-    """Prints the plan. Returns whether everything fits."""
+def run() -> None:
+    """Prints the plan.
+
+    Raises:
+      UserError: something does not fit, or cannot be planned.
+    """
     from ns_jax.config import iterations, validate
     from ns_jax.planning.hardware import describe_topology, parse_topology
     from ns_jax.planning.programs import Counts
 
-    config = FLAGS.config
     if FLAGS.stages:
-        only_stages(config, FLAGS.stages)
-    validate(config)
+        only_stages(FLAGS.config, FLAGS.stages)
+    validate(FLAGS.config)
     row, _, _ = parse_topology(FLAGS.topology)
     devices = describe_topology(FLAGS.topology).devices
     counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_test, FLAGS.num_classes)
-    fits, found, teacher = True, [], None
-    for name, one in iterations(config):
-        teacher = teacher or find_teacher(one)
-        one, estimates = make_plan(one, name, row, devices, counts, teacher)
+    problems, found, teacher = [], [], None
+    for name, config in iterations(FLAGS.config):
+        teacher = teacher or find_teacher(config)
+        config, estimates = make_plan(config, name, row, devices, counts, teacher)
         if not estimates:
-            raise UserError(f"{name or 'the config'} has nothing to compile in the stages {', '.join(one.stages)}")
-        fits = fits and all(estimate.fits for estimate in estimates)
+            raise UserError(f"{name or 'the config'} has nothing to compile in the stages {', '.join(config.stages)}")
+        problems += [f"{name} {one.stage}".strip() + advice(one, row) for one in estimates if not one.fits]
         if FLAGS.json:
-            found.append(as_json(one, name, estimates, row))
+            found.append(as_json(config, name, estimates, row))
         else:
-            print(report(one, name, estimates, row, counts, teacher), end="\n\n", flush=True)
-        teacher = get_result(one)
+            print(report(config, name, estimates, row, counts, teacher), end="\n\n", flush=True)
+        teacher = get_result(config)
     if FLAGS.json:
         print(json.dumps(found, indent=1))
-    if not fits:
-        print(f"error: does not fit on {FLAGS.topology}; --search looks for a config.parallel that does", file=sys.stderr)
-    return fits
+    if problems:
+        raise UserError(f"does not fit on {FLAGS.topology}: {'; '.join(problems)}")
+
+
+def advice(found, row) -> str:
+    """What to do about a program that does not fit."""
+    from ns_jax.planning.estimate import would_fit
+
+    larger = would_fit(found, row)
+    levers = " --search looks for a config.parallel with which it does" if found.stage == "train" and not FLAGS.search else ""
+    return (f" ({found.memory_total / GIB:.1f} of {row.hbm_bytes / GIB:.2f} GiB; "
+            + (f"{larger} may do.{levers})" if larger else f"no slice has enough as it is.{levers})"))  # fmt: skip
 
 
 def get_result(config):
@@ -182,7 +195,7 @@ def main(argv) -> None:
     if len(argv) > 1:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
     try:
-        sys.exit(0 if run() else 1)
+        run()
     except UserError as error:
         fail(error)
 

@@ -20,7 +20,7 @@ LAYERS = {  # package -> what of ns_jax it may import
     "report": {"report", "models", "parallel", "checkpoint", "interop", "errors", "files"},
     "models": {"models", "errors"},
     "parallel": {"parallel", "errors"},
-    "planning": {"planning", "stages", "training", "models", "parallel", "config", "errors"},
+    "planning": {"planning", "stages", "training", "pseudo_labels", "models", "parallel", "config", "errors"},
     "checkpoint": {"training", "parallel", "errors", "files"},
     "interop": {"interop", "models", "errors", "files"},
     "command_line": {"errors"},

@@ -10,7 +10,7 @@ from jax.errors import JaxRuntimeError
 
 from ns_jax.planning.collectives import find_collectives, hbm_bytes, network_bytes
 from ns_jax.planning.flops import count_flops
-from ns_jax.planning.hardware import Generation
+from ns_jax.planning.hardware import GENERATIONS, Generation, parse_topology, slices
 from ns_jax.planning.programs import Program
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -32,8 +32,9 @@ class Estimate:
 
     Attributes:
       fits: whether the compiler found room.
-      memory: kind -> bytes. 'temporaries' are what is left of the total: activations, copies, padding, code.
-      memory_total: bytes; where it does not fit, at least so many.
+      memory: kind -> bytes. 'temporaries' are what is left of the total: activations, copies, padding.
+      memory_total: bytes at the peak; where it does not fit, at least so many.
+      code_bytes: of the program itself, for which the compiler leaves room beside; None where it does not fit.
       flops: kind -> FLOPs over all devices, recomputation counted (`count_flops`).
       hbm_bytes: read and written; None where it does not fit.
       traffic: what devices send each other; empty where it does not fit.
@@ -48,6 +49,7 @@ class Estimate:
     fits: bool
     memory: dict[str, int]
     memory_total: int
+    code_bytes: int | None
     flops: dict[str, int]
     hbm_bytes: int | None
     traffic: tuple[Traffic, ...]
@@ -81,6 +83,21 @@ def argument_bytes(program: Program, devices: int) -> dict[str, int]:
     return {kind: device_bytes(tree) // (devices if kind == "batch" else 1) for kind, tree in program.memory.items()}
 
 
+def would_fit(found: Estimate, row: Generation) -> str | None:
+    """The smallest slice on which a program that did not fit may: of its own generation, else of another, or None.
+
+    What is split by batch shrinks with the number of devices, what is not stays, and each has one image at least.
+    """
+    stays = sum(size for kind, size in found.memory.items() if kind != "batch")
+    shrinks = found.memory_total - stays
+    for one in (row, *(other for other in GENERATIONS.values() if other != row)):
+        for text in slices(one):
+            devices = parse_topology(text)[1]
+            if found.images % devices == 0 and stays + shrinks * found.devices / devices <= one.hbm_bytes:
+                return text
+    return None
+
+
 def estimate(program: Program, devices: int) -> Estimate:
     """Compiles a program. Raises JaxRuntimeError if that fails for anything but memory."""
     traced = program.function.trace(*program.arguments)
@@ -94,13 +111,13 @@ def estimate(program: Program, devices: int) -> Estimate:
         used = used_bytes(str(error))
         if used is None:
             raise
-        return Estimate(**common, fits=False, memory=memory, memory_total=max(used, sum(memory.values())), hbm_bytes=None,
+        return Estimate(**common, fits=False, memory=memory, memory_total=max(used, sum(memory.values())),
+                        code_bytes=None, hbm_bytes=None,
                         traffic=(), compile_seconds=time.monotonic() - began)  # fmt: skip
     seconds, stats, text = time.monotonic() - began, compiled.memory_analysis(), compiled.as_text()
-    total = (stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-             + stats.temp_size_in_bytes + stats.generated_code_size_in_bytes)  # fmt: skip
+    total = stats.peak_memory_in_bytes
     return Estimate(**common, fits=True, memory=memory | {"temporaries": total - sum(memory.values())}, memory_total=total,
-                    hbm_bytes=hbm_bytes(text), traffic=_traffic(text), compile_seconds=seconds)  # fmt: skip
+                    code_bytes=stats.generated_code_size_in_bytes, hbm_bytes=hbm_bytes(text), traffic=_traffic(text), compile_seconds=seconds)  # fmt: skip
 
 
 def used_bytes(message: str) -> int | None:

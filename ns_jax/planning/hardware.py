@@ -90,6 +90,16 @@ def parse_topology(text: str) -> tuple[Generation, int, str]:
     return row, chips * row.devices_per_chip, f"{name}:{shape}"
 
 
+def slices(row: Generation) -> list[str]:
+    """Usual slices of a generation, the smallest first: 'v3:2x2', 'v3:2x4', 'v3:4x4', ..."""
+    shape, found = [2] * row.dimensions, []
+    while math.prod(shape) <= row.pod_chips:
+        found.append(f"{row.name}:{'x'.join(map(str, shape))}")
+        smallest = max(i for i in range(row.dimensions) if shape[i] == min(shape))
+        shape[smallest] *= 2
+    return found
+
+
 def describe_topology(text: str) -> topologies.TopologyDescription:
     """The devices of a slice such as 'v3:32x32', to compile for. Needs libtpu, but no TPU.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ns_jax.config import finetune_config
 from ns_jax.models.variants import Variant, get_variant
 from ns_jax.parallel.mesh import check_divides
+from ns_jax.pseudo_labels.store import shard_ranges
 from ns_jax.stages import train
 from ns_jax.stages.common import build_model
 from ns_jax.training.schedule import num_train_steps
@@ -65,7 +66,10 @@ def programs(config, mesh, counts: Counts, teacher: tuple[Variant, int]) -> list
     has_teacher = bool(config.data.unlabeled)
     resolution = config.test_resolution or variant.test_resolution
     if "label" in config.stages and has_teacher and not config.online_teacher:
-        found.append(_prediction("label", config, mesh, *teacher, counts.unlabeled, counts.classes))
+        sizes = [stop - start for start, stop in shard_ranges(counts.unlabeled, config.label_shard_size)]
+        hosts = _hosts(mesh)
+        rounds = [max(sizes[i : i + hosts]) for i in range(0, len(sizes), hosts)]  # one shard a host
+        found.append(_prediction("label", config, mesh, *teacher, rounds, counts.classes))
     if "train" in config.stages:
         found.append(_training("train", config, mesh, counts, teacher))
     if "finetune" in config.stages and config.finetune.epochs:
@@ -73,20 +77,26 @@ def programs(config, mesh, counts: Counts, teacher: tuple[Variant, int]) -> list
         found.append(_training("finetune", tuned, mesh, counts, teacher))
         resolution = tuned.test_resolution or variant.test_resolution
     if "evaluate" in config.stages:
-        found.append(_prediction("evaluate", config, mesh, variant, resolution, counts.test, counts.classes))
+        found.append(_prediction("evaluate", config, mesh, variant, resolution, [-(-counts.test // _hosts(mesh))],
+                                 counts.classes))  # fmt: skip
     return found
 
 
-def _prediction(stage, config, mesh, variant, resolution, num_images, num_classes):
+def _hosts(mesh) -> int:
+    return len({device.process_index for device in mesh.devices.flat})
+
+
+def _prediction(stage, config, mesh, variant, resolution, rounds, num_classes):
+    """`rounds`: images of the busiest host, in each part of the work that hosts begin together."""
     check_divides("eval_batch_size", config.eval_batch_size, mesh)
     model = build_model(variant, num_classes, config)
     variables = jax.eval_shape(lambda: model_variables(model, 0, resolution))
-    size = config.eval_batch_size
+    size, of_host = config.eval_batch_size, config.eval_batch_size // _hosts(mesh)
     images = _array((size, resolution, resolution, 3), jnp.float32)
     arguments = (variables, images, _array((size,), jnp.int32))
     noise_seed = config.seed if stage == "label" and config.noise.teacher else None
     return Program(stage, make_predict(model, mesh, noise_seed), arguments, {"parameters": variables, "batch": arguments[1:]},
-                   size, resolution, -(-num_images // size))  # fmt: skip
+                   size, resolution, sum(-(-count // of_host) for count in rounds))  # fmt: skip
 
 
 def _training(stage, config, mesh, counts, teacher):
