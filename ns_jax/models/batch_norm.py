@@ -59,7 +59,7 @@ def _backward(epsilon, swish, residuals, gradients):
         z = x32 * _per_group(factor) + _per_group(shift)
         gate = nn.sigmoid(z)
         g = g * (gate * (1.0 + z * (1.0 - gate)))
-    count = x[0, ..., 0].size
+    count = float(x[0, ..., 0].size)  # more than an int32 holds, in L2's first blocks on a pod
     bias_grad = g.sum(AXES)
     scale_grad = (g * (x32 - _per_group(mean))).sum(AXES) * inverse
     # d x = factor * (g - mean(g) - normalised x * mean(g * normalised x))

@@ -72,6 +72,13 @@ def test_stochastic_depth_keeps_the_expectation():
     np.testing.assert_array_equal(layer.apply({}, x, None, 0.25), x)
 
 
+def test_batch_norm_of_more_values_than_an_int32_counts():
+    loss = lambda x, scale: normalize(x, scale, scale, 1e-3, True)[0].astype(jnp.float32).sum()
+    x = jax.ShapeDtypeStruct((1, 60_000, 240, 240, 8), jnp.bfloat16)
+    gradient = jax.eval_shape(jax.grad(loss), x, jax.ShapeDtypeStruct((8,), jnp.float32))
+    assert gradient.shape == x.shape
+
+
 @pytest.mark.parametrize("swish", (False, True))
 def test_gradient_of_batch_norm_is_that_of_its_definition(swish):
     x = 2 * jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 5)) + 1
