@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 
@@ -14,14 +15,16 @@ from configs import mnist5k
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning import search as search_module
+from ns_jax.planning.collectives import find_collectives
 from ns_jax.planning.estimate import Estimate, argument_bytes, estimate, used_bytes, would_fit
-from ns_jax.planning.hardware import GENERATIONS, parse_topology, slices
+from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology, slices
 from ns_jax.planning.programs import Counts, programs
 from ns_jax.planning.search import levels, search
 from ns_jax.stages import inference, iteration, train
 from tests.conftest import REPO
 
 GIB = 2**30
+MAX_METRICS = 6
 COUNTS = Counts(labeled=100, unlabeled=3900, test=1000, classes=10)
 SMALL = (get_variant("efficientnet-small"), 28)
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
@@ -143,11 +146,38 @@ def test_an_estimate_of_a_program_of_this_machine():
     program = next(iter(programs(supervised(labeled_batch_size=48), make_mesh(), COUNTS, SMALL)))
     found = estimate(program, 8)
     assert found.fits and found.images == 48 and found.memory["temporaries"] > 0
-    assert {one.kind for one in found.traffic} == {"all-reduce"} and {one.group_size for one in found.traffic} == {8}
+    assert {one.group_size for one in found.traffic} == {8}
     # Forward and backward pass are at least three forward passes.
     forward = [one for one in programs(supervised(eval_batch_size=48), make_mesh(), COUNTS, SMALL)][-1]
     assert forward.stage == "evaluate"
     assert sum(found.flops.values()) > 2.5 * sum(estimate(forward, 8).flops.values())
+
+
+@needs_libtpu
+@pytest.mark.parametrize(("shard_state", "bn_group_size"), [(1, 0), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_size):
+    """What four TPU devices send in a student's step: batch norm's sums, gradients, metrics, and split kernels."""
+    config = dict(iteration.iterations(mnist5k.get_config("smoke")))["iteration_1"]
+    config.bn_group_size = bn_group_size
+    mesh = make_mesh(shard_state, describe_topology("v5e:2x2").devices)
+    program = next(one for one in programs(config, mesh, COUNTS, SMALL) if one.stage == "train")
+    found = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
+    assert all(one.is_exact and one.times == 1 for one in found)
+    params, statistics = (sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory[kind]))
+                          for kind in ("parameters", "batch norm statistics"))  # fmt: skip
+    split = sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory["parameters"])
+                if not leaf.sharding.is_fully_replicated)  # fmt: skip
+    in_norm = [one for one in found if re.search(r"\(EfficientNet\).*bn/reduce_sum$", one.op_name)]
+    sums = [one for one in in_norm if "transpose" not in one.op_name]
+    assert sum(one.bytes for one in sums) == statistics and {one.group_size for one in sums} == {bn_group_size or 4}
+    gathered = [one for one in found if one.kind == "all-gather"]
+    assert sum(one.bytes for one in gathered) <= split and {one.group_size for one in gathered} <= {2}
+    rest = [one for one in found if one not in sums and one not in gathered]
+    assert all("transpose(jvp" in one.op_name for one in rest)  # gradients; metrics travel with them
+    if shard_state == 1:
+        assert 0 < sum(one.bytes for one in rest) - params <= 4 * MAX_METRICS
+    else:  # split gradients are added up over one axis, and their parts over the other
+        assert params + split / 2 < sum(one.bytes for one in rest) < 2 * params
 
 
 def plan(*arguments):
