@@ -3,6 +3,7 @@
   python -m tests.golden          writes tests/golden/*.txt anew
 """
 
+import functools
 import hashlib
 
 from jax.tree_util import keystr, tree_leaves_with_path
@@ -17,13 +18,19 @@ from tests.conftest import REPO
 FOLDER = REPO / "tests" / "golden"
 
 
-def parameters_text(config) -> str:
-    """How many parameters, tensors that decay and frozen tensors, and a hash of their names, shapes and masks."""
+@functools.cache
+def shapes_by_path(variant: str) -> list:
+    """(path, shape) of every parameter with 1000 classes."""
     from flax.traverse_util import unflatten_dict
 
-    shapes = {key.removeprefix("params/"): shape for key, shape in expected_shapes(get_variant(config.variant), 1000).items()
+    shapes = {key.removeprefix("params/"): shape for key, shape in expected_shapes(get_variant(variant), 1000).items()
               if key.startswith("params/")}  # fmt: skip
-    leaves = tree_leaves_with_path(unflatten_dict(shapes, sep="/"), is_leaf=lambda x: isinstance(x, tuple))
+    return tree_leaves_with_path(unflatten_dict(shapes, sep="/"), is_leaf=lambda x: isinstance(x, tuple))
+
+
+def parameters_text(config) -> str:
+    """How many parameters, tensors that decay and frozen tensors, and a hash of their names, shapes and masks."""
+    leaves = shapes_by_path(config.variant)
     lines = [f"{keystr(path)} {shape} {decays(path, config.frozen_blocks)} {is_frozen(path, config.frozen_blocks)}"
              for path, shape in leaves]  # fmt: skip
     decaying = sum(decays(path, config.frozen_blocks) for path, _ in leaves)

@@ -11,6 +11,7 @@ from ns_jax.models.efficientnet import EfficientNet
 from ns_jax.models.stacking import equal_blocks, run_name, stack_blocks, unstack_blocks
 from ns_jax.models.variants import get_variant
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROW = dataclasses.replace(get_variant("efficientnet-small"), depth=2.0)
 IMAGES = jax.random.normal(jax.random.key(0), (4, 28, 28, 3))
 

@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology
+from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology, slices
 
 DEVICES = {"v3:32x32": 2048, "v4:4x4x8": 128, "v5e:16x16": 256, "v5p:16x16x24": 6144, "v6e:16x16": 256}
 
@@ -34,6 +34,12 @@ def test_pods():
     assert GENERATIONS["v6e"].flops * 256 == pytest.approx(234.9e15, rel=0.01)
     assert GENERATIONS["v5e"].interconnect_bandwidth * 256 == pytest.approx(51.2e12)  # all-reduce bandwidth
     assert GENERATIONS["v6e"].interconnect_bandwidth * 256 == pytest.approx(102.4e12)
+
+
+@pytest.mark.parametrize("row", GENERATIONS.values(), ids=GENERATIONS)
+def test_slices_are_known_topologies(row):
+    devices = [parse_topology(text)[1] for text in slices(row)]
+    assert devices == sorted(devices) and len(devices) > 5
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")

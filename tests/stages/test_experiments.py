@@ -15,6 +15,7 @@ from tests.conftest import REPO
 from tests.data.test_sources import write_image
 from tests.interop.weights import random_artifact
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 # The suite has time for two; the others are slow tests.
 IN_THE_SUITE = ("ablation_noise:noised_teacher", "l2_iter3")
 

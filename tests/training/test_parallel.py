@@ -9,6 +9,7 @@ from ns_jax.models.stacking import unstack_blocks
 from ns_jax.parallel.mesh import FSDP, make_mesh, state_sharding, whole_on_host
 from tests.training.short_run import DEEP, batch, make, mesh_of, train
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 STILL = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}  # loops and other orders draw other noise
 
 

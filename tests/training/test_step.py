@@ -15,6 +15,8 @@ from ns_jax.training.state import abstract_state, create_state, model_variables,
 from ns_jax.training.step import interleave, make_predict, make_train_step, separate
 from tests.training.short_run import L, U, batch, mesh_of, train
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def on_one():

@@ -1,0 +1,24 @@
+"""What several tests of plans share: the demo's counts, a config and an estimate to change."""
+
+from configs import mnist5k
+from ns_jax.models.variants import get_variant
+from ns_jax.planning.estimate import Estimate
+from ns_jax.planning.programs import Counts
+
+GIB = 2**30
+COUNTS = Counts(labeled=100, unlabeled=3900, test=1000, classes=10)
+SMALL = (get_variant("efficientnet-small"), 28)
+
+
+def supervised(**changes):
+    config = mnist5k.get_config("control")
+    config.eval_batch_size = 480
+    config.update(changes)
+    return config
+
+
+def make_estimate(**changes):
+    known = {"stage": "train", "images": 30720, "resolution": 475, "runs": 100, "devices": 2048, "fits": False,
+             "memory": {"parameters": 4 * GIB, "batch": 2**20}, "memory_total": 20 * GIB, "code_bytes": None, "hbm_bytes": None,
+             "flops": {"dot": 0, "conv": int(2048 * 61.5e12), "depthwise": 0}, "traffic": (), "compile_seconds": 1.0}  # fmt: skip
+    return Estimate(**known | changes)

@@ -1,0 +1,60 @@
+"""What is said of a compiled program, or of one that the compiler refused."""
+
+import dataclasses
+
+import pytest
+
+from ns_jax.parallel.mesh import make_mesh
+from ns_jax.planning.estimate import argument_bytes, estimate, used_bytes, would_fit
+from ns_jax.planning.hardware import GENERATIONS, parse_topology
+from ns_jax.planning.programs import programs
+from tests.planning.shapes import COUNTS, GIB, SMALL, make_estimate, supervised
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def test_a_slice_that_would_fit():
+    """4 GiB stay and 16 shrink with the devices: 20 fit on as many larger devices, or 4 + 8 on twice as many."""
+    assert would_fit(make_estimate(devices=1024, images=30720), GENERATIONS["v3"]) == "v3:32x32"
+    assert parse_topology("v3:32x32")[1] == 2048
+    assert would_fit(make_estimate(), GENERATIONS["v3"]) == "v4:8x16x16"  # 20 GiB of 30.75, on as many devices
+    assert would_fit(make_estimate(memory={"parameters": 200 * GIB}, memory_total=300 * GIB), GENERATIONS["v3"]) is None
+
+
+def test_days_are_of_the_slowest_bound():
+    row = GENERATIONS["v3"]
+    one = make_estimate(runs=86400)
+    assert one.roofline(row)["compute"] == pytest.approx(1.0)
+    assert one.days(row, 0.5) == pytest.approx(2.0)
+    assert one.days(row, 1.0) == pytest.approx(1.0)
+    slow = dataclasses.replace(one, hbm_bytes=int(3 * row.hbm_bandwidth))
+    assert slow.days(row, 0.5) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("message", "size"), [
+    ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, total memory for HLO temporaries (70.50G) exceeds HBM (15.75G).", 70.5 * GIB),
+    ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 16.25G of 15.48G hbm. Exceeded", 16.25 * GIB),
+    ("INVALID_ARGUMENT: 3 of 4", None)])  # fmt: skip
+def test_what_the_compiler_says_of_memory(message, size):
+    assert used_bytes(message) == size
+
+
+def test_memory_by_kind_is_what_a_device_holds():
+    """On CPU devices, of the arguments that the compiled program takes."""
+    for shard_state in (1, 8):
+        program = next(iter(programs(supervised(labeled_batch_size=48), make_mesh(shard_state), COUNTS, SMALL)))
+        sizes = argument_bytes(program, 8)
+        compiled = program.function.trace(*program.arguments).lower().compile()
+        assert sum(sizes.values()) == pytest.approx(compiled.memory_analysis().argument_size_in_bytes, rel=0.001)
+        assert sizes["optimizer"] == pytest.approx(2 * sizes["parameters"], rel=0.01)
+
+
+def test_an_estimate_of_a_program_of_this_machine():
+    program = next(iter(programs(supervised(labeled_batch_size=48), make_mesh(), COUNTS, SMALL)))
+    found = estimate(program, 8)
+    assert found.fits and found.images == 48 and found.memory["temporaries"] > 0
+    assert {one.group_size for one in found.traffic} == {8}
+    # Forward and backward pass are at least three forward passes.
+    forward = programs(supervised(labeled_batch_size=48, eval_batch_size=48), make_mesh(), COUNTS, SMALL)[-1]
+    assert forward.stage == "evaluate"
+    assert sum(found.flops.values()) > 2.5 * sum(estimate(forward, 8).flops.values())

@@ -1,0 +1,43 @@
+"""That a plan is of the very programs that run."""
+
+import jax
+import pytest
+from etils import epath
+
+from configs import mnist5k
+from ns_jax.parallel.mesh import make_mesh
+from ns_jax.planning.programs import programs
+from ns_jax.stages import inference, iteration, train
+from tests.planning.shapes import COUNTS, SMALL
+
+def signature(arguments):
+    return jax.tree.map(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), arguments)
+
+
+def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
+    """Same arguments, and as often: each call of a compiled function in the smoke form's two iterations recorded."""
+    calls, stages = {}, iter(["evaluate", "label", "evaluate"])
+    make_training, make_predict = train.make_training, inference.make_predict
+
+    def recorded(function, stage):
+        def call(*arguments):
+            calls.setdefault(stage, []).append(signature(arguments))
+            return function(*arguments)
+
+        return call
+
+    def make_training_recorded(*args):
+        made = make_training(*args)
+        return made._replace(step=recorded(made.step, "train"))
+
+    monkeypatch.setattr(train, "make_training", make_training_recorded)
+    monkeypatch.setattr(inference, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
+    config = mnist5k.get_config("smoke")
+    iteration.run(config, epath.Path(tmp_path))
+    wanted = {}
+    for _, one in iteration.iterations(config):
+        for program in programs(one, make_mesh(), COUNTS, SMALL):
+            wanted.setdefault(program.stage, []).extend([signature(program.arguments)] * program.runs)
+    assert calls.keys() == wanted.keys()
+    for stage, found in calls.items():
+        assert found == wanted[stage], stage
