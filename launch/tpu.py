@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import typing
 
 # Of nodes and of queued resources. Any other state, but READY, passes by itself.
 LOST = ("", "PREEMPTED", "TERMINATED", "STOPPED", "UNKNOWN", "FAILED", "SUSPENDED")
@@ -77,9 +78,15 @@ class Settings:
     queued: bool = False
     python: str = ""
     prepare: str = ""
-    create_flags: list = dataclasses.field(default_factory=list)
-    ssh_flags: list = dataclasses.field(default_factory=list)
+    create_flags: list[str] = dataclasses.field(default_factory=list)
+    ssh_flags: list[str] = dataclasses.field(default_factory=list)
     poll_seconds: float = 30.0
+
+    def __post_init__(self):
+        if not self.bucket.startswith(("gs://", "/")):
+            raise LaunchError(f"bucket = {self.bucket!r} must begin with gs://, or with / where every worker mounts it")
+        if not 0 < self.poll_seconds < float("inf"):
+            raise LaunchError(f"poll_seconds = {self.poll_seconds} must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +101,14 @@ class Job:
 
     config: str
     name: str = ""
-    flags: list = dataclasses.field(default_factory=list)
+    flags: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
         if not self.name:
             stem = pathlib.PurePath(self.config).name.replace(".py", "", 1)
             object.__setattr__(self, "name", re.sub(r"[^\w.-]", "-", stem))
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise LaunchError(f"--name={self.name}: letters, digits, '.', '_' and '-' only")
+        if not re.fullmatch(r"\w[\w.-]*", self.name, re.ASCII):
+            raise LaunchError(f"name {self.name!r}: letters, digits, '_', and after the first also '.' and '-'")
 
     def command(self, settings: Settings) -> str:
         """For a shell in the clone on a worker."""
@@ -115,8 +122,19 @@ class Job:
 class Recipe:
     """Runs in order. `flags` are those of each; a run is a table with the fields of Job."""
 
-    runs: list
-    flags: list = dataclasses.field(default_factory=list)
+    runs: list[dict]
+    flags: list[str] = dataclasses.field(default_factory=list)
+
+
+TYPES = {bool: "true or false", float: "a number", str: "a string", list[str]: "a list of strings",
+         list[dict]: "a list of tables"}  # fmt: skip
+
+
+def has_type(value, wanted: type) -> bool:
+    """Whether a value of a TOML file is of one of TYPES."""
+    if elements := typing.get_args(wanted):
+        return type(value) is list and all(type(one) is elements[0] for one in value)
+    return type(value) is wanted
 
 
 def read_toml(path: str, kind: type):
@@ -138,22 +156,28 @@ def from_table(where: str, table: dict, kind: type):
         wanted = fields[key].type
         if wanted is float and type(value) is int:
             value = float(value)
-        if type(value) is not wanted:
-            raise LaunchError(f"{where}: {key} = {value!r} must be of type {wanted.__name__}")
+        if not has_type(value, wanted):
+            raise LaunchError(f"{where}: {key} = {value!r} must be {TYPES[wanted]}")
     for name, field in fields.items():
         if name not in table and field.default is field.default_factory is dataclasses.MISSING:
             near = difflib.get_close_matches(name, table, n=1, cutoff=0)
             raise LaunchError(f"{where}: missing key {name!r}" + (f"; the nearest one is {near[0]!r}" if near else ""))
-    return kind(**table)
+    try:
+        return kind(**table)
+    except LaunchError as error:
+        raise LaunchError(f"{where}: {error}") from None
 
 
 def read_jobs(path: str) -> list[Job]:
     """The runs of a recipe."""
     recipe = read_toml(path, Recipe)
-    if not all(isinstance(table, dict) for table in recipe.runs):
-        raise LaunchError(f"{path}: runs must be tables, each under [[runs]]")
-    tables = [table | {"flags": [*recipe.flags, *table.get("flags", [])]} for table in recipe.runs]
-    return [from_table(f"{path}, run {number}", table, Job) for number, table in enumerate(tables, 1)]
+    jobs = [from_table(f"{path}, run {number}", table, Job) for number, table in enumerate(recipe.runs, 1)]
+    names = [job.name for job in jobs]
+    if not names:
+        raise LaunchError(f"{path}: no [[runs]]")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise LaunchError(f"{path}: two runs have the name {twice!r}, and so the same workdir")
+    return [dataclasses.replace(job, flags=[*recipe.flags, *job.flags]) for job in jobs]
 
 
 def local_commit(wanted: str) -> str:

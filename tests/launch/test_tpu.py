@@ -280,7 +280,10 @@ def test_without_a_python_the_workers_get_an_environment():
 @pytest.mark.parametrize(("old", "new", "error"), [
     ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
     ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
-    ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be of type bool"),
+    ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be true or false"),
+    ("spot =", "create_flags = [1]\nspot =", r"settings.toml: create_flags = [1] must be a list of strings"),
+    ("bucket = \"", "bucket = \"my-", r"must begin with gs://, or with / where every worker mounts it"),
+    ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
     ("name =", "name", r"settings.toml: Expected '='"),
 ])  # fmt: skip
 def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):
@@ -295,8 +298,13 @@ def test_a_wrong_recipe_is_one_line(cloud, tmp_path):
     for text, error in (
         ("[[run]]\nconfig = 'a'", "unknown key 'run'; the nearest one is 'runs'"),
         ("[[runs]]\nconfi = 'a'", "run 1: unknown key 'confi'; the nearest one is 'config'"),
-        ("runs = [1]", "runs must be tables"),
-        ("[[runs]]\nconfig = 'a'\nname = 'a b'", "a b: letters, digits"),
+        ("runs = [1]", r"runs = \[1\] must be a list of tables"),
+        ("runs = []", r"no \[\[runs\]\]"),
+        ("[[runs]]\nconfig = 'a'\nname = 'a b'", "run 1: name 'a b': letters, digits"),
+        ("[[runs]]\nconfig = 'a'\nname = '..'", r"run 1: name '\.\.': letters, digits"),
+        ("[[runs]]\nconfig = 'a'\nflags = '--b=1'", "run 1: flags = '--b=1' must be a list of strings"),
+        ("flags = [1]\n[[runs]]\nconfig = 'a'", r"flags = \[1\] must be a list of strings"),
+        ("[[runs]]\nconfig = 'a'\n[[runs]]\nconfig = 'b/a.py'", "two runs have the name 'a'"),
     ):
         recipe.write_text(text)
         with pytest.raises(tpu.LaunchError, match=error):
