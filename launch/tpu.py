@@ -183,7 +183,10 @@ def read_jobs(path: str) -> list[Job]:
 def local_commit(wanted: str) -> str:
     """The full hash of a commit; of HEAD without `wanted`, if the clone has no changes that are not committed."""
     def git(*arguments):
-        return subprocess.run(["git", *arguments], capture_output=True, text=True)
+        try:
+            return subprocess.run(["git", *arguments], capture_output=True, text=True)
+        except FileNotFoundError:
+            raise LaunchError("git is not installed") from None
 
     if not wanted and (changes := git("status", "--porcelain", "--untracked-files=no").stdout.strip()):
         raise LaunchError(f"changes are not committed ({len(changes.splitlines())} files), so the workers would not "
@@ -191,7 +194,10 @@ def local_commit(wanted: str) -> str:
     found = git("rev-parse", "--verify", "--quiet", f"{wanted or 'HEAD'}^{{commit}}").stdout.strip()
     if not found and not wanted:
         raise LaunchError("this folder is not a git clone: name a --commit")
-    return found or wanted  # the repository may have a commit that this clone lacks
+    # The repository may have a commit that this clone lacks; a branch of it would not be the same one on every worker.
+    if not found and not re.fullmatch(r"[0-9a-f]{40}", wanted):
+        raise LaunchError(f"there is no commit {wanted!r} here: name it by its full hash, or fetch it")
+    return found or wanted
 
 
 def say(text: str) -> None:

@@ -315,6 +315,10 @@ def test_a_commit_that_the_repository_does_not_have(cloud, tmp_path, monkeypatch
     commit, repository = "1" * 40, cloud.settings.parent / "repository"
     with pytest.raises(tpu.LaunchError, match=f"^{repository} has no commit {commit}: push it$"):
         launch(cloud, "run", "--config=other", f"--commit={commit}")
+    for wanted in ("mian", "1" * 7):  # before a TPU is created
+        with pytest.raises(tpu.LaunchError, match=f"there is no commit '{wanted}' here"):
+            launch(cloud, "run", "--config=other", f"--commit={wanted}")
+    assert len(cloud.steps()) == 2  # of the first
     (pathlib.Path.cwd() / "file").write_text("changed\n")
     with pytest.raises(tpu.LaunchError, match="changes are not committed"):
         launch(cloud, "run", "--config=other")
