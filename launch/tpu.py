@@ -498,6 +498,22 @@ def run(tpu: Tpu, job: Job, commit: str) -> None:
         again = True
 
 
+def chain(tpu: Tpu, jobs: list[Job], commit: str) -> None:
+    """Runs one after the other; where one of them goes on, from that one."""
+    going = going_on(tpu)
+    first = next((number for number, job in enumerate(jobs) if job.name == going), 0)
+    for job in jobs[first:]:
+        run(tpu, job, commit)
+
+
+def going_on(tpu: Tpu) -> str:
+    """The name of the run that goes on; '' without one."""
+    if state(tpu, dry="") != "READY":
+        return ""
+    found = tpu.ssh(f"cd {FOLDER} 2>/dev/null && ! flock -n -s lock true && cat name || true").split()
+    return found[0] if found else ""
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m launch.tpu", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -529,9 +545,7 @@ def main(argv: list[str]) -> None:
     elif args.command == "run":
         run(tpu, Job(args.config, args.name, args.flags), local_commit(args.commit))
     elif args.command == "chain":
-        jobs, commit = read_jobs(args.recipe), local_commit(args.commit)
-        for job in jobs:
-            run(tpu, job, commit)
+        chain(tpu, read_jobs(args.recipe), local_commit(args.commit))
     elif args.command == "follow":
         job = Job(args.config, args.name)
         if (how := follow(tpu, job.name)) != "done":

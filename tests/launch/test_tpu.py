@@ -223,6 +223,24 @@ def test_a_lost_launcher_finds_its_run_again(cloud, capsys):
     assert starts.read_text().split() == ["started"] * 2 and "went on" in capsys.readouterr().out
 
 
+def test_a_lost_launcher_finds_the_chain_where_it_is(cloud, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("".join(f"[[runs]]\nconfig = '{config}'\n" for config in ("first", "wait", "last")))
+    launch(cloud, "create")
+    launch(cloud, "setup")
+    one = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
+    assert tpu.going_on(one) == ""
+    tpu.start(one, tpu.Job("wait"))
+    until(lambda: (cloud.bucket / "wait" / "starts").exists())
+    assert tpu.going_on(one) == "wait"
+    following = InBackground(cloud, "chain", f"--recipe={recipe}")
+    time.sleep(1)
+    (cloud.bucket / "wait" / "go").touch()
+    assert following.end() is None
+    assert sorted(path.name for path in cloud.bucket.iterdir()) == ["last", "wait"]
+    assert (cloud.bucket / "wait" / "starts").read_text().split() == ["started"] * 2
+
+
 def test_stop_ends_a_run_that_does_not_hear_sigterm(cloud):
     background = InBackground(cloud, "run", "--config=deaf")
     until(lambda: len(list(cloud.bucket.glob("deaf/deaf-*"))) == 2)
