@@ -410,9 +410,10 @@ else echo 'status running'; fi"""
 
 
 def statuses(tpu: Tpu, name: str) -> list[str]:
-    """Of each worker: running, gone (ended without a word), stopped, or an exit code."""
+    """Of each worker: running, gone (ended without a word, or never started), stopped, unknown, or an exit code."""
     lines = tpu.ssh(status_script(name), dry="status 0").splitlines()
-    return [line.split()[1] for line in lines if line.startswith("status ")]
+    # Nothing was written of a run that ended on a full disk.
+    return [line.removeprefix("status ").strip() or "unknown" for line in lines if line.startswith("status ")]
 
 
 def verdict(found: list[str]) -> str:
@@ -428,7 +429,8 @@ def verdict(found: list[str]) -> str:
 
 def print_log(tpu: Tpu, name: str, shown: int) -> int:
     """Prints the lines of the first worker's log after the first `shown`; returns how many are shown now."""
-    text = tpu.ssh(f"tail -n +{shown + 1} {FOLDER}/{name}.log", worker="0")
+    log = f"{FOLDER}/{name}.log"
+    text = tpu.ssh(f"[ ! -e {log} ] || tail -n +{shown + 1} {log}", worker="0")
     whole = text[: text.rfind("\n") + 1]  # a line that is being written comes with the next look
     print(whole, end="", flush=True)
     return shown + whole.count("\n")

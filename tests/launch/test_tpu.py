@@ -251,6 +251,18 @@ def test_stop_ends_a_run_that_does_not_hear_sigterm(cloud):
     launch(cloud, "run", "--config=other")  # nothing is left of it
 
 
+def test_following_what_does_not_go_on_ends(cloud):
+    with pytest.raises(tpu.LaunchError, match="never does not go on: interrupted"):  # no TPU
+        launch(cloud, "follow", "--config=never")
+    launch(cloud, "create")
+    with pytest.raises(tpu.LaunchError, match="never does not go on: interrupted"):  # a TPU where it was not started
+        launch(cloud, "follow", "--config=never")
+    for home in cloud.folder.glob("ns-jax/*/worker-*"):
+        (home / "ns_jax_run" / "never.exit").touch()  # all that a full disk leaves
+    with pytest.raises(tpu.LaunchError, match="never does not go on: failed"):
+        launch(cloud, "follow", "--config=never")
+
+
 def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
     text = cloud.settings.read_text() + 'queued = true\nprepare = "echo $HOME >> $STAND_IN/prepared"\n'
     text += 'create_flags = ["--network=mine"]\nssh_flags = ["--internal-ip"]\n'
