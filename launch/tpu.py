@@ -257,15 +257,29 @@ def state(tpu: Tpu, dry: str = "READY") -> str:
         raise
 
 
-def lasting_state(tpu: Tpu, dry: str = "READY") -> str:
-    """READY or one of LOST; waits while the TPU is in another state."""
+def lasting_state(tpu: Tpu, dry: str = "READY", patient: bool = False) -> str:
+    """READY or one of LOST; waits while the TPU is in another state.
+
+    Args:
+      tpu: the TPU.
+      dry: the state in a dry run.
+      patient: also wait for gcloud's first answer.
+    """
     said = ""
-    while (now := state(tpu, dry)) not in ("READY", *LOST):
-        if now != said:
-            say(f"{tpu.settings.name} is {now}")
-        said = now
+    while True:
+        try:
+            now = state(tpu, dry)
+        except GcloudError as error:
+            if not (patient or said):
+                raise  # settings or login may be wrong; after one answer it can only be the network
+            say(f"no answer from gcloud, trying on: {error}")
+        else:
+            if now in ("READY", *LOST):
+                return now
+            if now != said:
+                say(f"{tpu.settings.name} is {now}")
+            said = now
         tpu.wait()
-    return now
 
 
 def create(tpu: Tpu) -> None:
@@ -277,7 +291,7 @@ def create(tpu: Tpu) -> None:
                    f"--runtime-version={one.runtime_version}", *flags)  # fmt: skip
     else:
         tpu.gcloud("tpu-vm", "create", one.name, f"--version={one.runtime_version}", *flags)
-    if (now := lasting_state(tpu)) != "READY":
+    if (now := lasting_state(tpu, patient=True)) != "READY":
         raise LaunchError(f"the new TPU {one.name} is {now or 'gone'}")
 
 
@@ -299,13 +313,13 @@ def make_ready(tpu: Tpu, patient: bool) -> None:
 
     Args:
       tpu: the TPU.
-      patient: try again and again if it cannot be created.
+      patient: try again and again if gcloud does not answer or the TPU cannot be created.
     """
-    while (now := lasting_state(tpu, dry="")) != "READY":
-        if now:
-            say(f"{tpu.settings.name} is {now}: it is deleted and created anew")
-            delete(tpu)
+    while (now := lasting_state(tpu, dry="", patient=patient)) != "READY":
         try:
+            if now:
+                say(f"{tpu.settings.name} is {now}: it is deleted and created anew")
+                delete(tpu)
             create(tpu)
         except LaunchError as error:
             if not patient:

@@ -49,12 +49,17 @@ def homes(name: str) -> list[pathlib.Path]:
     return [FOLDER / name / read(name)["disk"] / f"worker-{number}" for number in range(WORKERS)]
 
 
-def create(name: str, queued: bool) -> None:
-    refusals = FOLDER / "refusals"  # how many more times there is no capacity
-    left = int(refusals.read_text()) if refusals.exists() else 0
+def fail_some_times(file: str, message: str) -> None:
+    """As many times as the number in the file says."""
+    path = FOLDER / file
+    left = int(path.read_text()) if path.exists() else 0
     if left:
-        refusals.write_text(str(left - 1))
-        fail("RESOURCE_EXHAUSTED: There is no more capacity in the zone")
+        path.write_text(str(left - 1))
+        fail(message)
+
+
+def create(name: str, queued: bool) -> None:
+    fail_some_times("refusals", "RESOURCE_EXHAUSTED: There is no more capacity in the zone")
     if node_file(name).exists():
         fail(f"ALREADY_EXISTS: Resource '{name}' already exists")
     with socket.socket() as free:
@@ -132,6 +137,8 @@ def main(arguments: list[str]) -> int:
     if arguments[:2] != ["compute", "tpus"]:
         fail(f"Invalid choice: {arguments[0]!r}")
     group, verb, name, *rest = arguments[2:]
+    if verb != "ssh":
+        fail_some_times(f"offline-{verb}", "There was a problem refreshing your current auth tokens")
     flags = options(rest)
     if (group, verb) == ("tpu-vm", "ssh"):
         return ssh(name, flags["worker"], flags["command"])

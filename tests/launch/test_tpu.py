@@ -269,12 +269,14 @@ def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
     cloud.settings.write_text(text)
     background, starts = InBackground(cloud, "run", "--config=wait"), cloud.bucket / "wait" / "starts"
     until(lambda: starts.exists() and len(starts.read_text().split()) == 2)
+    (cloud.folder / "offline-delete").write_text("2")
     cloud.preempt()
     until(lambda: len(starts.read_text().split()) == 4)
     (cloud.bucket / "wait" / "go").touch()
     assert background.end() is None
     output = capsys.readouterr().out
     assert output.count("ns-jax is WAITING_FOR_RESOURCES") == 2 and "ns-jax is SUSPENDED" in output
+    assert "no new TPU yet, trying on: ERROR: (gcloud) There was a problem" in output
     assert len(set((cloud.folder / "prepared").read_text().split())) == 4  # two workers, and two after them
     launch(cloud, "delete")
     create = ["compute", "tpus", "queued-resources", "create", "ns-jax", "--node-id=ns-jax",
@@ -282,8 +284,28 @@ def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
               *WHERE]  # fmt: skip
     delete = ["compute", "tpus", "queued-resources", "delete", "ns-jax", "--force", *WHERE]
     calls = [call for call in cloud.calls() if call[3] in ("create", "delete")]
-    assert calls == [create, delete, create, delete]
+    assert calls == [create, delete, delete, delete, create, delete]  # two did not come through
     assert all("--internal-ip" in call for call in cloud.calls() if call[3] == "ssh")
+
+
+def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
+    cloud.settings.write_text(cloud.settings.read_text() + "queued = true\n")
+    offline = cloud.folder / "offline-describe"
+    offline.write_text("1")
+    with pytest.raises(tpu.LaunchError, match="problem refreshing"):  # the first look is not patient
+        launch(cloud, "run", "--config=other")
+    one = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
+    offline.write_text("2")
+    tpu.create(one)
+    assert capsys.readouterr().out.count("no answer from gcloud") == 2
+    tpu.delete(one)
+    subprocess.run(["gcloud", "compute", "tpus", "queued-resources", "create", "ns-jax", "--node-id=ns-jax",
+                    "--runtime-version=a", "--accelerator-type=b"], check=True)  # fmt: skip
+    failures = iter(["1"])  # after the first look
+    monkeypatch.setattr(one, "wait", lambda: offline.write_text(next(failures, "0")))
+    assert tpu.lasting_state(one) == "READY"
+    output = capsys.readouterr().out
+    assert output.index("is WAITING_FOR_RESOURCES") < output.index("no answer from gcloud")
 
 
 def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
