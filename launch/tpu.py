@@ -24,7 +24,7 @@ import tomllib
 import typing
 
 # Of nodes and of queued resources. Any other state, but READY, passes by itself.
-LOST = ("", "PREEMPTED", "TERMINATED", "STOPPED", "UNKNOWN", "FAILED", "SUSPENDED")
+LOST = ("", "PREEMPTED", "TERMINATED", "STOPPED", "UNKNOWN", "FAILED", "SUSPENDED", "WITHOUT_NODE")
 NOT_THERE = "NOT_FOUND"  # in what gcloud says of a TPU that does not exist
 NO_RETRY = 3  # exit code of our scripts for what no second try can mend
 SETTLE_POLLS = 4  # a preemption ends the processes a while before the TPU's state tells of it
@@ -243,14 +243,19 @@ class Tpu:
 
 def state(tpu: Tpu, dry: str = "READY") -> str:
     """READY, PREEMPTED and so on; '' where there is no such TPU."""
-    name = tpu.settings.name
+    if not tpu.settings.queued:
+        return describe(tpu, "tpu-vm", "state", dry)
+    queued = describe(tpu, "queued-resources", "state.state", "ACTIVE" if dry else "")
+    if queued != "ACTIVE":
+        return queued
+    # The queued resource has to be deleted before another of its name can be created.
+    return describe(tpu, "tpu-vm", "state", dry) or "WITHOUT_NODE"
+
+
+def describe(tpu: Tpu, kind: str, field: str, dry: str) -> str:
+    """A field of the TPU; '' where there is no such TPU."""
     try:
-        if tpu.settings.queued:
-            queued = tpu.gcloud("queued-resources", "describe", name, "--format=value(state.state)",
-                                dry="ACTIVE" if dry else "").strip()  # fmt: skip
-            if queued != "ACTIVE":
-                return queued
-        return tpu.gcloud("tpu-vm", "describe", name, "--format=value(state)", dry=dry).strip()
+        return tpu.gcloud(kind, "describe", tpu.settings.name, f"--format=value({field})", dry=dry).strip()
     except GcloudError as error:
         if NOT_THERE in str(error):
             return ""

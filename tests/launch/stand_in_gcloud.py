@@ -35,9 +35,13 @@ def node_file(name: str) -> pathlib.Path:
     return FOLDER / f"{name}.json"
 
 
+def not_found(name: str):
+    fail(f"NOT_FOUND: Resource 'projects/p/locations/z/nodes/{name}' was not found")
+
+
 def read(name: str) -> dict:
     if not node_file(name).exists():
-        fail(f"NOT_FOUND: Resource 'projects/p/locations/z/nodes/{name}' was not found")
+        not_found(name)
     return json.loads(node_file(name).read_text())
 
 
@@ -64,8 +68,8 @@ def create(name: str, queued: bool) -> None:
         fail(f"ALREADY_EXISTS: Resource '{name}' already exists")
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        write(name, state="READY", port=free.getsockname()[1], queue=["WAITING_FOR_RESOURCES"] if queued else [],
-              disk=str(time.time_ns()))  # fmt: skip
+        write(name, state="READY", port=free.getsockname()[1], queued=queued,
+              queue=["WAITING_FOR_RESOURCES"] if queued else [], disk=str(time.time_ns()))  # fmt: skip
     for home in homes(name):
         home.mkdir(parents=True)
 
@@ -94,11 +98,14 @@ def preempt(name: str) -> None:
     shutil.rmtree(FOLDER / name, ignore_errors=True)  # a command that came before may still write there
 
 
-def delete(name: str) -> None:
-    read(name)
+def delete(name: str, group: str) -> None:
+    node = read(name)
     end_processes(name, signal.SIGKILL)
     shutil.rmtree(FOLDER / name, ignore_errors=True)
-    node_file(name).unlink()
+    if node["queued"] and group == "tpu-vm":  # the queued resource stays, and stays active for a while
+        write(name, **node | {"state": "DELETED"})
+    else:
+        node_file(name).unlink()
 
 
 def queue_state(name: str) -> str:
@@ -107,7 +114,13 @@ def queue_state(name: str) -> str:
     if node["queue"]:
         write(name, **node | {"queue": node["queue"][1:]})
         return node["queue"][0]
-    return {"READY": "ACTIVE", "PREEMPTED": "SUSPENDED"}[node["state"]]
+    return {"READY": "ACTIVE", "PREEMPTED": "SUSPENDED", "DELETED": "ACTIVE"}[node["state"]]
+
+
+def node_state(name: str) -> str:
+    if read(name)["state"] == "DELETED":
+        not_found(name)
+    return read(name)["state"]
 
 
 def ssh(name: str, worker: str, command: str) -> int:
@@ -145,9 +158,9 @@ def main(arguments: list[str]) -> int:
     if verb == "create":
         create(name, group == "queued-resources")
     elif verb == "delete":
-        delete(name)
+        delete(name, group)
     elif verb == "describe":
-        print(queue_state(name) if group == "queued-resources" else read(name)["state"])
+        print(queue_state(name) if group == "queued-resources" else node_state(name))
     else:
         fail(f"Invalid choice: {verb!r}")
     return 0

@@ -288,6 +288,16 @@ def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
     assert all("--internal-ip" in call for call in cloud.calls() if call[3] == "ssh")
 
 
+def test_a_queued_resource_without_its_node_is_created_anew(cloud):
+    cloud.settings.write_text(cloud.settings.read_text() + "queued = true\n")
+    launch(cloud, "create")
+    subprocess.run(["gcloud", "compute", "tpus", "tpu-vm", "delete", "ns-jax"], check=True)
+    launch(cloud, "run", "--config=other")
+    verbs = [call[2:4] for call in cloud.calls() if call[3] in ("create", "delete")]
+    create, delete = ["queued-resources", "create"], ["queued-resources", "delete"]
+    assert verbs == [create, ["tpu-vm", "delete"], delete, create]
+
+
 def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
     cloud.settings.write_text(cloud.settings.read_text() + "queued = true\n")
     offline = cloud.folder / "offline-describe"
