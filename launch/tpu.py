@@ -29,7 +29,8 @@ NOT_THERE = "NOT_FOUND"  # in what gcloud says of a TPU that does not exist
 NO_RETRY = 3  # exit code of our scripts for what no second try can mend
 SETTLE_POLLS = 4  # a preemption ends the processes a while before the TPU's state tells of it
 CREATE_POLLS = 10  # between two tries to create a TPU anew
-STOP_SECONDS = 30  # from SIGTERM to SIGKILL
+RESTARTS = 3  # tries to start a run on a TPU that is ready; the first start has one
+STOP_SECONDS = 120  # from SIGTERM to SIGKILL: the run saves a checkpoint
 TERMINATED_FROM_OUTSIDE = ("gone", "143")  # 143: by SIGTERM, which `stop` would have noted
 FOLDER = "~/ns_jax_run"  # on each worker: logs, exit codes, and the lock that a run holds
 
@@ -494,19 +495,27 @@ def report_failure(tpu: Tpu, name: str) -> None:
 
 def run(tpu: Tpu, job: Job, commit: str) -> None:
     """Creates, sets up and starts what is not there, and follows the run; again after every interruption."""
-    again = False
+    again, failures = False, 0
     while True:
         make_ready(tpu, patient=again)
         try:
+            if again and verdict(statuses(tpu, job.name)) != "running":
+                stop(tpu)  # workers that still wait for the one that was interrupted
             setup(tpu, commit)
             start(tpu, job)
+            failures = 0
             how = follow(tpu, job.name)
-            if how == "interrupted" and not is_lost(tpu, SETTLE_POLLS):
-                stop(tpu)  # workers that still wait for the one that was interrupted
+            if how == "interrupted":
+                is_lost(tpu, SETTLE_POLLS)
         except GcloudError as error:
-            if error.code == NO_RETRY or not is_lost(tpu, SETTLE_POLLS):
+            if error.code == NO_RETRY:
                 raise
             how = "interrupted"
+            if not is_lost(tpu, SETTLE_POLLS):
+                failures += 1
+                if not again or failures == RESTARTS:
+                    raise
+                say(f"{job.name} could not be started, trying on: {error}")
         if how == "failed":
             report_failure(tpu, job.name)
         if how == "stopped":

@@ -150,8 +150,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:2] != ["compute", "tpus"]:
         fail(f"Invalid choice: {arguments[0]!r}")
     group, verb, name, *rest = arguments[2:]
-    if verb != "ssh":
-        fail_some_times(f"offline-{verb}", "There was a problem refreshing your current auth tokens")
+    fail_some_times(f"offline-{verb}", "There was a problem refreshing your current auth tokens")
     flags = options(rest)
     if (group, verb) == ("tpu-vm", "ssh"):
         return ssh(name, flags["worker"], flags["command"])

@@ -167,7 +167,7 @@ def test_two_processes_preempted_once_end_with_the_report(tmp_path):
     finally:
         process.kill()
         subprocess.run(cloud.launch("delete"), cwd=REPO, env=environment, check=True)
-    assert cloud.steps() == [CREATE, "setup", "start", DELETE, CREATE, CREATE, "setup", "start", DELETE]
+    assert cloud.steps() == [CREATE, "setup", "start", DELETE, CREATE, CREATE, "stop", "setup", "start", DELETE]
     assert cloud.calls()[:3] == [DESCRIBE, CREATE, DESCRIBE]
 
 
@@ -202,6 +202,50 @@ def test_workers_that_are_ended_from_outside_start_again(cloud):
     (cloud.bucket / "wait" / "go").touch()
     assert background.end() is None
     assert cloud.steps() == [CREATE, "setup", "start", "stop", "setup", "start"]
+
+
+def test_workers_that_a_repair_spared_are_ended_before_the_next_start(cloud):
+    """One worker is taken away and comes back, its TPU was not ready meanwhile, the other worker waits for it."""
+    background, starts = InBackground(cloud, "run", "--config=wait"), cloud.bucket / "wait" / "starts"
+    until(lambda: starts.exists() and len(starts.read_text().split()) == 2)
+    file = cloud.folder / "ns-jax.json"
+    ready = file.read_text()
+    file.write_text(ready.replace("READY", "REPAIRING"))
+    (pid,) = cloud.folder.glob("ns-jax/*/worker-1/ns_jax_run/pid")
+    os.killpg(int(pid.read_text()), 9)
+    time.sleep(1)
+    file.write_text(ready)
+    until(lambda: len(starts.read_text().split()) == 4)
+    (cloud.bucket / "wait" / "go").touch()
+    assert background.end() is None
+    assert cloud.steps() == [CREATE, "setup", "start", "stop", "setup", "start"]
+
+
+def test_a_start_after_a_preemption_is_tried_again(cloud, capsys):
+    (cloud.folder / "offline-ssh").write_text("1")
+    with pytest.raises(tpu.LaunchError, match="problem refreshing"):  # the first one: settings may be wrong
+        launch(cloud, "run", "--config=wait")
+    background, starts = InBackground(cloud, "run", "--config=wait"), cloud.bucket / "wait" / "starts"
+    until(lambda: starts.exists() and len(starts.read_text().split()) == 2)
+    cloud.preempt()
+    (cloud.folder / "offline-ssh").write_text("2")
+    until(lambda: len(starts.read_text().split()) == 4)
+    (cloud.bucket / "wait" / "go").touch()
+    assert background.end() is None
+    assert "wait could not be started, trying on: ERROR: (gcloud) There was a problem" in capsys.readouterr().out
+
+
+def test_a_start_is_not_tried_for_ever(cloud, monkeypatch):
+    offline = cloud.folder / "offline-ssh"
+
+    def follow(*_):
+        offline.write_text("100")
+        return "interrupted"
+
+    monkeypatch.setattr(tpu, "follow", follow)
+    with pytest.raises(tpu.LaunchError, match="problem refreshing"):
+        launch(cloud, "run", "--config=other")
+    assert int(offline.read_text()) == 100 - tpu.RESTARTS
 
 
 def test_a_lost_launcher_finds_its_run_again(cloud, capsys):
