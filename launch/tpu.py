@@ -373,13 +373,14 @@ if ! git cat-file -e {commit}'^{{commit}}' 2>/dev/null; then
 fi
 git checkout --quiet --force --detach {commit}"""
     if not settings.python:
-        # uv, because TPU VMs come with a Python that is too old. Packages no newer than the commit, so that a TPU that
-        # is created anew gets the same versions.
+        # uv, because TPU VMs come with a Python that is too old. Packages no newer than the commit, and none left of
+        # another commit, so that a TPU that is created anew gets the same versions.
         script += f"""
 export PATH=$HOME/.local/bin:$PATH
 if [ "$(cat .venv/commit 2>/dev/null)" != {commit} ]; then
   command -v uv >/dev/null || python3 -m pip install --quiet --user uv
-  [ -d .venv ] || uv venv --quiet --python 3.12 .venv
+  rm -rf .venv
+  uv venv --quiet --python 3.12 .venv
   uv pip install --quiet --python .venv/bin/python --exclude-newer "$(git log -1 --format=%cI)" \\
     --editable '.[tpu,demo]'
   echo {commit} > .venv/commit

@@ -383,6 +383,22 @@ def test_without_a_python_the_workers_get_an_environment():
     subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
+def test_another_commit_gets_an_environment_of_its_own(cloud):
+    """What uv finds installed it keeps, whatever the date of the commit."""
+    cloud.settings.write_text(re.sub("python = .*", 'python = ""', cloud.settings.read_text()))
+    uv = cloud.folder.parent / "bin" / "uv"
+    uv.write_text('#!/bin/bash\n[ $1 = venv ] || exit 0\nmkdir .venv && echo made >> $STAND_IN/environments\n')
+    uv.chmod(0o755)
+    made = cloud.folder / "environments"
+    launch(cloud, "create")
+    for count in (2, 2):
+        launch(cloud, "setup")
+        assert len(made.read_text().split()) == count
+    git("commit", "--quiet", "--allow-empty", "-m", "second", cwd=pathlib.Path.cwd())
+    launch(cloud, "setup")
+    assert len(made.read_text().split()) == 4
+
+
 @pytest.mark.parametrize(("old", "new", "error"), [
     ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
     ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
