@@ -20,6 +20,19 @@ import time
 
 FOLDER = pathlib.Path(os.environ.get("STAND_IN", ""))
 WORKERS = 2
+# Of the flags in gcloud's reference, those that somebody may want here; the first are required.
+TPU = {"accelerator-type"}, {"spot", "reserved", "network", "subnetwork", "internal-ips", "data-disk", "metadata",
+                             "service-account", "labels", "tags", "scopes", "async"}  # fmt: skip
+COMMANDS = {
+    ("tpu-vm", "create"): (TPU[0] | {"version"}, TPU[1]),
+    ("tpu-vm", "describe"): (set(), set()),
+    ("tpu-vm", "delete"): (set(), {"async"}),
+    ("tpu-vm", "ssh"): ({"worker", "command"}, {"internal-ip", "ssh-flag", "ssh-key-file"}),
+    ("queued-resources", "create"): (TPU[0] | {"node-id", "runtime-version"}, TPU[1]),
+    ("queued-resources", "describe"): (set(), set()),
+    ("queued-resources", "delete"): ({"force"}, {"async"}),  # gcloud refuses an active one without it
+}
+EVERYWHERE = {"project", "zone"}, {"quiet", "format"}
 
 
 def fail(message: str):
@@ -152,16 +165,23 @@ def main(arguments: list[str]) -> int:
     group, verb, name, *rest = arguments[2:]
     fail_some_times(f"offline-{verb}", "There was a problem refreshing your current auth tokens")
     flags = options(rest)
+    if (group, verb) not in COMMANDS:
+        fail(f"Invalid choice: {verb!r}")
+    required, other = (one | two for one, two in zip(COMMANDS[group, verb], EVERYWHERE, strict=True))
+    if missing := required - set(flags):
+        fail(f"argument --{min(missing)}: Must be specified.")
+    if unknown := set(flags) - required - other:
+        fail(f"unrecognized arguments: --{min(unknown)}")
     if (group, verb) == ("tpu-vm", "ssh"):
         return ssh(name, flags["worker"], flags["command"])
     if verb == "create":
         create(name, group == "queued-resources")
     elif verb == "delete":
         delete(name, group)
-    elif verb == "describe":
-        print(queue_state(name) if group == "queued-resources" else node_state(name))
+    elif flags["format"] != ("value(state.state)" if group == "queued-resources" else "value(state)"):
+        print()  # a field that there is not
     else:
-        fail(f"Invalid choice: {verb!r}")
+        print(queue_state(name) if group == "queued-resources" else node_state(name))
     return 0
 
 

@@ -335,7 +335,7 @@ def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
 def test_a_queued_resource_without_its_node_is_created_anew(cloud):
     cloud.settings.write_text(cloud.settings.read_text() + "queued = true\n")
     launch(cloud, "create")
-    subprocess.run(["gcloud", "compute", "tpus", "tpu-vm", "delete", "ns-jax"], check=True)
+    subprocess.run(["gcloud", *DELETE], check=True)
     launch(cloud, "run", "--config=other")
     verbs = [call[2:4] for call in cloud.calls() if call[3] in ("create", "delete")]
     create, delete = ["queued-resources", "create"], ["queued-resources", "delete"]
@@ -354,7 +354,7 @@ def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
     assert capsys.readouterr().out.count("no answer from gcloud") == 2
     tpu.delete(one)
     subprocess.run(["gcloud", "compute", "tpus", "queued-resources", "create", "ns-jax", "--node-id=ns-jax",
-                    "--runtime-version=a", "--accelerator-type=b"], check=True)  # fmt: skip
+                    "--runtime-version=a", "--accelerator-type=b", *WHERE], check=True)  # fmt: skip
     failures = iter(["1"])  # after the first look
     monkeypatch.setattr(one, "wait", lambda: offline.write_text(next(failures, "0")))
     assert tpu.lasting_state(one) == "READY"
@@ -448,6 +448,14 @@ def test_a_commit_that_the_repository_does_not_have(cloud, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(tpu.LaunchError, match="not a git clone"):
         launch(cloud, "setup")
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_the_stand_in_refuses_what_gcloud_refuses(cloud, queued):
+    with cloud.settings.open("a") as file:
+        file.write(f"queued = {json.dumps(queued)}\ncreate_flags = ['--spto']\n")
+    with pytest.raises(tpu.LaunchError, match="unrecognized arguments: --spto"):
+        launch(cloud, "create")
 
 
 def test_gclouds_own_message_when_it_cannot_create(cloud):
