@@ -19,9 +19,11 @@ set -euo pipefail
 if [ $# -lt 2 ]; then echo "usage: sbatch launch/slurm.sh CONFIG WORKDIR [FLAGS]" >&2; exit 2; fi
 config=$1 workdir=$2
 shift 2
+# Ends the tasks with SIGTERM, upon which they save a checkpoint; the cluster's KillWait is their time for it.
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 
 # In the background, because bash runs a trap only between commands, or in `wait`.
-srun --kill-on-bad-exit=1 "${PYTHON:-.venv/bin/python}" -m ns_jax.main \
-  --config="$config" --workdir="$workdir" --distributed "$@" &
+# Since 22.05 srun does not take the number of CPUs from above.
+srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+  "${PYTHON:-.venv/bin/python}" -m ns_jax.main --config="$config" --workdir="$workdir" --distributed "$@" &
 wait $!

@@ -505,9 +505,10 @@ def programs(tmp_path, monkeypatch):
 
 def test_slurm(programs, monkeypatch):
     """sbatch runs the script, here bash; srun the command after it."""
-    programs("srun", 'shift; exec "$@"')
+    programs("srun", 'while [[ $1 = --* ]]; do shift; done; exec "$@"')
     programs("scontrol")
     monkeypatch.setenv("PYTHON", programs("python"))
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     (command,) = readme_commands("sbatch ")
     arguments = shlex.split(command)[1:]
@@ -516,9 +517,15 @@ def test_slurm(programs, monkeypatch):
     config, workdir, flag = arguments[1:]
     ran = f"python -m ns_jax.main --config={config} --workdir={workdir} --distributed {flag}"
     assert process.stdout.splitlines()[1] == ran
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
+    assert process.stdout.startswith("srun --kill-on-bad-exit=1 --cpus-per-task=8 ")
+    assert process.stdout.splitlines()[1] == ran
     programs("python", "kill -USR1 $(ps -o ppid= $$); sleep 1")
     process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
     assert "scontrol requeue 5" in process.stdout
+    programs("python", "exit 7")
+    assert subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True).returncode == 7
     assert subprocess.run(["bash", "launch/slurm.sh", "config"], cwd=REPO, capture_output=True).returncode == 2
 
 
