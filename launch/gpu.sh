@@ -8,7 +8,8 @@ config=$1 workdir=$2
 shift 2
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=.venv/bin/python
-  if [ ! -x $PYTHON ]; then
+  # An environment may be there without CUDA, or half installed.
+  if ! $PYTHON -c 'from importlib.metadata import version as v; v("jax-cuda12-plugin"); v("ns_jax")' 2>/dev/null; then
     python3 -m venv .venv
     $PYTHON -m pip install --quiet --editable '.[demo]' 'jax[cuda12]'
   fi

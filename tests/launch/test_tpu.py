@@ -529,6 +529,24 @@ def test_slurm(programs, monkeypatch):
     assert subprocess.run(["bash", "launch/slurm.sh", "config"], cwd=REPO, capture_output=True).returncode == 2
 
 
+def test_gpu_installs_what_is_missing(programs, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    inner = programs("inner", "case $2 in from*) [ -e installed ];; pip) [ ! -e offline ] && touch installed;; esac")
+    programs("python3", f"mkdir -p .venv/bin; cp {inner} .venv/bin/python")
+
+    def start() -> subprocess.CompletedProcess:
+        return subprocess.run([REPO / "launch" / "gpu.sh", "a.py", "b"], capture_output=True, text=True)
+
+    (tmp_path / "offline").touch()
+    assert start().returncode
+    (tmp_path / "offline").unlink()
+    process = start()
+    assert process.returncode == 0 and "-m pip install" in process.stdout
+    assert process.stdout.splitlines()[-1].endswith("-m ns_jax.main --config=a.py --workdir=b")
+    assert "pip" not in start().stdout
+
+
 def test_gpu(programs, monkeypatch):
     monkeypatch.setenv("PYTHON", programs("python"))
     (command,) = readme_commands("launch/gpu.sh ")
