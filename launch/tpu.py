@@ -58,7 +58,7 @@ class Settings:
       accelerator_type: such as v4-32.
       runtime_version: the software of the TPU VM.
       bucket: folder of all workdirs, seen by every worker: gs://BUCKET/FOLDER.
-      repository: what the workers clone.
+      repository: what the workers clone; it must not ask for a password.
       spot: cheaper, and preempted at any time.
       queued: wait in Google's queue until there is capacity, instead of failing.
       python: of the workers, with everything installed; empty: set up an environment.
@@ -292,6 +292,7 @@ def create(tpu: Tpu) -> None:
     """Creates the TPU and waits until it is ready."""
     one = tpu.settings
     flags = [f"--accelerator-type={one.accelerator_type}", *(["--spot"] if one.spot else []), *one.create_flags]
+    say(f"creating {one.name}: {one.accelerator_type} in {one.zone}")
     if one.queued:
         tpu.gcloud("queued-resources", "create", one.name, f"--node-id={one.name}",
                    f"--runtime-version={one.runtime_version}", *flags)  # fmt: skip
@@ -590,5 +591,6 @@ if __name__ == "__main__":
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nlaunch: a run on the workers goes on; the same command follows it, `stop` ends it", file=sys.stderr)
+        print("\nlaunch: what was started goes on: the same command follows a run, `stop` ends it; the TPU costs until "
+              "`delete`", file=sys.stderr)  # fmt: skip
         sys.exit(130)

@@ -1,6 +1,8 @@
 """The launcher against a stand-in for gcloud, whose workers are local processes."""
 
 import contextlib
+import functools
+import importlib
 import json
 import os
 import pathlib
@@ -480,6 +482,16 @@ def test_the_readmes_commands(capsys, monkeypatch):
         arguments[own:own] = ["--dry_run", *(["--commit=HEAD"] if arguments[0] in ("run", "chain", "setup") else [])]
         tpu.main(arguments)
         assert "gcloud compute tpus" in capsys.readouterr().out, command
+
+
+def test_the_recipes_flags_are_fields_of_its_configs():
+    for job in tpu.read_jobs(str(REPO / "launch" / "l2.toml")):
+        config = importlib.import_module(job.config.removesuffix(".py").replace("/", ".")).get_config()
+        for flag in job.flags:
+            name, value = flag.removeprefix("--config.").split("=")
+            default = functools.reduce(getattr, name.split("."), config)
+            if name == "teacher":
+                assert value == f"{{bucket}}/{default}"
 
 
 def test_the_readmes_settings_are_the_example(tmp_path):
