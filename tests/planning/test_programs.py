@@ -1,7 +1,6 @@
 """That a plan is of the very programs that run."""
 
 import jax
-import pytest
 from etils import epath
 
 from configs import mnist5k
@@ -9,6 +8,7 @@ from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.programs import programs
 from ns_jax.stages import inference, iteration, train
 from tests.planning.shapes import COUNTS, SMALL
+
 
 def signature(arguments):
     return jax.tree.map(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), arguments)
