@@ -29,6 +29,19 @@ def compilation_cache(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For programs of which a few steps run: the compiler takes longer over them than they themselves do.
+
+    Programs compiled as they are for users run in the tests that start processes, and in those of models/.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def pytest_collection_modifyitems(items):
-    """Files that start whole runs go first, so that one worker does not begin the longest at the end."""
-    items.sort(key=lambda item: "stages" not in item.path.parts)
+    """The longest files go first, so that one worker does not begin one of them at the end."""
+    longest = ("stages", "training", "planning", "interop")
+    rank = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(longest)))

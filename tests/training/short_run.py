@@ -16,7 +16,8 @@ from ns_jax.training.step import make_train_step
 
 L, U = 8, 16
 SMALL = get_variant("efficientnet-small")
-DEEP = dataclasses.replace(SMALL, depth=2.0)  # has runs of three equal blocks
+TINY = dataclasses.replace(SMALL, stages=SMALL.stages[:2])  # three blocks
+DEEP = dataclasses.replace(TINY, depth=2.0)  # has a run of three equal blocks
 
 
 def mesh_of(devices, shard_state=1):
@@ -32,7 +33,7 @@ def batch(seed, unlabeled=True):
     return found
 
 
-def make(devices, shard_state=1, row=SMALL, model_options=None, **changes):
+def make(devices, shard_state=1, row=TINY, model_options=None, **changes):
     """(fresh state, step) of changes to a config."""
     config = mnist5k.get_config()
     config.labeled_batch_size = L

@@ -13,7 +13,7 @@ from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay
 from ns_jax.training.state import abstract_state, create_state, model_variables, tree_checksums
 from ns_jax.training.step import interleave, make_predict, make_train_step, separate
-from tests.training.short_run import L, U, batch, mesh_of, train
+from tests.training.short_run import TINY, L, U, batch, mesh_of, train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -133,8 +133,7 @@ def test_tpu_program_of_b0_keeps_the_native_convolutions():
 def test_online_teacher_is_the_stored_one():
     config, mesh = mnist5k.get_config(), mesh_of(4)
     config.labeled_batch_size = L
-    model = EfficientNet(get_variant("efficientnet-small"), 10)
-    teacher = EfficientNet(get_variant("efficientnet-small"), 10)
+    model, teacher = EfficientNet(TINY, 10), EfficientNet(TINY, 10)
     variables = model_variables(teacher, 7, 32)
     schedule = lambda step: jnp.float32(0.01)
     optimizer = make_optimizer(config, schedule)
