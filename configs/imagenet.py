@@ -30,6 +30,7 @@ def supervised(model: str):
     if model == "l2":
         # Without these, a step needs many times a core's memory, and hours to compile (docs/pods.md).
         c.parallel.scan_blocks = c.parallel.remat = True
+        c.parallel.shard_state = 16  # 29 images on a core of v3 do not fit beside the whole state
         c.eval_batch_size = 8192  # 4 on each of 2048 cores
     return c
 

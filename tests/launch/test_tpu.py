@@ -158,7 +158,7 @@ def test_two_processes_preempted_once_end_with_the_report(tmp_path):
         until(lambda: (workdir / "iteration_0" / "checkpoints" / "3").exists() or process.poll() is not None, 400)
         (cloud.folder / "refusals").write_text("1")
         cloud.preempt()
-        code = process.wait()
+        code = process.wait(900)
         output = log.read_text()
         assert code == 0, output
         assert "ns-jax is PREEMPTED: it is deleted and created anew" in output

@@ -42,6 +42,7 @@ def shrink(config, folder):
             config.finetune.update({"epochs": 2.0, "frozen_blocks": min(config.finetune.frozen_blocks, 3)})
             config.finetune.resolution = config.finetune.resolution and 40
         config.unlabeled_ratio = min(config.unlabeled_ratio, 2)
+        config.parallel.shard_state = min(config.parallel.shard_state, 8)
         for overrides in config.chain.values():
             for field in ("min_confidence", "max_confidence", "images_per_class", "train_epochs", "unlabeled_ratio", "variant"):
                 overrides.pop(field, None)
