@@ -57,8 +57,9 @@ def state_shardings(mesh: Mesh, state):
 def gather_params(mesh: Mesh, params, dtype):
     """Parameters whole on every device, for the step to use; their gradients arrive split as the state is.
 
-    Convolutions' kernels travel in `dtype`, in which they are computed with, gradients in float32. Without
-    these constraints the compiler splits activations by channel and gathers those instead.
+    Convolutions' kernels travel in `dtype`, in which they are computed with, and so do their gradients: the
+    compiler adds them up over devices before they become float32. Without these constraints it splits
+    activations by channel and gathers those instead.
     """
 
     def gather(path, leaf):

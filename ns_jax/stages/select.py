@@ -52,7 +52,8 @@ def _select(iteration: Iteration) -> None:
     copies = select_copies(label, confidence, lottery, classes, config.min_confidence, config.images_per_class,
                            config.max_confidence, config.unlabeled_fraction)  # fmt: skip
     if not copies.any():
-        raise UserError(f"no pseudo-label has a confidence above {config.min_confidence}: train a better "
+        share = f" in the share {config.unlabeled_fraction:g} of the images that is used" if config.unlabeled_fraction < 1 else ""
+        raise UserError(f"no pseudo-label{share} has a confidence above {config.min_confidence}: train a better "
                         "teacher, or lower min_confidence")  # fmt: skip
     ends = np.cumsum([len(shard) for shard in shards])
     for shard, (records, end) in enumerate(zip(shards, ends, strict=True)):

@@ -35,7 +35,7 @@ def shrink(config, folder):
             config.init_from = str(folder / "teacher")
         config.labeled_batch_size = config.eval_batch_size = 8
         config.min_confidence, config.images_per_class = 0.0, min(config.images_per_class, 8)
-        config.max_confidence = 1.0
+        config.max_confidence, config.unlabeled_fraction = 1.0, max(config.unlabeled_fraction, 0.5)
         config.train_epochs, config.warmup_epochs, config.schedule_start_epoch = 2.0, 1.0, 0.0
         config.frozen_blocks = min(config.frozen_blocks, 3)
         if config.finetune.epochs:
@@ -44,8 +44,10 @@ def shrink(config, folder):
         config.unlabeled_ratio = min(config.unlabeled_ratio, 2)
         config.parallel.shard_state = min(config.parallel.shard_state, 8)
         for overrides in config.chain.values():
-            for field in ("min_confidence", "max_confidence", "images_per_class", "train_epochs", "unlabeled_ratio", "variant"):
-                overrides.pop(field, None)
+            for field in ("min_confidence", "max_confidence", "images_per_class", "train_epochs", "unlabeled_fraction",
+                          "unlabeled_ratio", "variant"):
+                if field in overrides:
+                    del overrides[field]
             if "finetune" in overrides:
                 overrides["finetune"]["epochs"] = 2.0
     return config
