@@ -66,7 +66,8 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     flags = from_folder(folder)
     process = command.run(tmp_path / "w", *flags, config=SUPERVISED)
     command.assert_one_line_error(process, "cat/1.jpg", "max_broken_fraction=0.125")
-    process = command.run(tmp_path / "v", *flags, "--config.data.max_broken_fraction=0.125", config=SUPERVISED)
+    process = command.run(tmp_path / "v", *flags, "--config.data.max_broken_fraction=0.125", config=SUPERVISED,
+                          env=command.quick_environment())  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert "skipped the broken image cat/1.jpg" in process.stderr
     evaluation = json.loads((tmp_path / "v" / "evaluation.json").read_text())

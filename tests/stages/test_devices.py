@@ -32,8 +32,6 @@ def assert_same_runs(one, other) -> None:
 def test_one_and_eight_devices_agree(tmp_path):
     """Six steps."""
     for devices in (1, 8):
-        # Programs for eight devices take long to compile, and run for a moment.
-        quick = command.environment(devices) | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-        process = command.run(tmp_path / str(devices), "--config.train_epochs=3", env=quick)
+        process = command.run(tmp_path / str(devices), "--config.train_epochs=3", env=command.quick_environment(devices))
         assert process.returncode == 0, process.stderr
     assert_same_runs(tmp_path / "1", tmp_path / "8")
