@@ -33,6 +33,7 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "make_training", make_training_recorded)
     monkeypatch.setattr(inference, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
     config = mnist5k.get_config("smoke")
+    config.train_epochs = 2.0
     iteration.run(config, epath.Path(tmp_path))
     wanted = {}
     for _, one in iteration.iterations(config):
