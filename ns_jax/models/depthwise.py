@@ -13,29 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ns_jax.models.native_conv import input_gradient, kernel_gradient, native_conv
+
 BLOCK_ELEMENTS = 65_536  # of each running sum of the weight gradient, so that all taps' stay in cache
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding (low, high) of one spatial dimension."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-def _native(x, kernel, stride):
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1])  # fmt: skip
-
-
-def _native_input_grad(g, kernel, x_shape, stride):
-    x = jax.ShapeDtypeStruct(x_shape, g.dtype)
-    return jax.linear_transpose(lambda v: _native(v, kernel, stride), x)(g)[0]
-
-
-def _native_kernel_grad(x, g, kernel_shape, stride):
-    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
-    return jax.linear_transpose(lambda k: _native(x, k, stride), kernel)(g)[0]
 
 
 def _tap(padded, i, j, out_h, out_w, stride):
@@ -46,7 +26,7 @@ def _tap(padded, i, j, out_h, out_w, stride):
 
 
 def _pad_same(x, k, stride):
-    rows, cols = (same_padding(size, k, stride) for size in x.shape[1:3])
+    rows, cols = lax.padtype_to_pads(x.shape[1:3], (k, k), (stride, stride), "SAME")
     return jnp.pad(x, ((0, 0), rows, cols, (0, 0)))
 
 
@@ -77,7 +57,7 @@ def _cpu(x, kernel, stride):
 
 def _phase_taps(size, k, stride):
     """Per phase p % stride of the input pixels p, the (tap, offset) of outputs p // stride + offset that they meet."""
-    low = same_padding(size, k, stride)[0]
+    ((low, _),) = lax.padtype_to_pads((size,), (k,), (stride,), "SAME")
     return [[(i, (phase + low - i) // stride) for i in range(k) if (phase + low - i) % stride == 0]
             for phase in range(stride)]  # fmt: skip
 
@@ -108,10 +88,10 @@ def _largest_divisor(size: int, limit: int) -> int:
     return max(d for d in range(1, size + 1) if size % d == 0 and (d == 1 or d <= limit))
 
 
-def _cpu_kernel_grad(x, g, kernel_shape, stride):
+def _cpu_kernel_grad(x, g, kernel, stride):
     # Per tap, a running sum over blocks of a few images, or of a few rows of one: long vectorised
     # loops without a reduction, over arrays that stay in cache. The rest of the sum comes at the end.
-    k, (n, out_h, out_w, c) = kernel_shape[0], g.shape
+    k, (n, out_h, out_w, c) = kernel.shape[0], g.shape
     rows = _largest_divisor(out_h, BLOCK_ELEMENTS // (out_w * c))
     images = _largest_divisor(n, BLOCK_ELEMENTS // (rows * out_w * c)) if rows == out_h else 1
     padded = _pad_same(x, k, stride)
@@ -129,7 +109,7 @@ def _cpu_kernel_grad(x, g, kernel_shape, stride):
 
     zero = jnp.zeros((images, rows, out_w, c), jnp.float32)
     sums = lax.fori_loop(0, n // images * blocks, add_block, [zero] * k**2)
-    return jnp.stack([total.sum((0, 1, 2)) for total in sums]).reshape(kernel_shape).astype(x.dtype)
+    return jnp.stack([total.sum((0, 1, 2)) for total in sums]).reshape(kernel.shape).astype(kernel.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -138,7 +118,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     Args:
       x: [N, H, W, C], float32 or bfloat16.
-      kernel: [k, k, 1, C], the dtype of `x`.
+      kernel: [k, k, 1, C]; its gradient has its dtype.
       stride: 1 or 2, both dimensions.
 
     Returns:
@@ -147,7 +127,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return lax.platform_dependent(
         x, kernel,
         cpu=functools.partial(_cpu, stride=stride),
-        default=functools.partial(_native, stride=stride))  # fmt: skip
+        default=functools.partial(native_conv, stride=stride, padding="SAME"))  # fmt: skip
 
 
 def _forward(x, kernel, stride):
@@ -159,11 +139,11 @@ def _backward(stride, residuals, g):
     input_grad = lax.platform_dependent(
         g, kernel,
         cpu=functools.partial(_cpu_input_grad, x_shape=x.shape, stride=stride),
-        default=functools.partial(_native_input_grad, x_shape=x.shape, stride=stride))  # fmt: skip
+        default=functools.partial(input_gradient, x_shape=x.shape, stride=stride, padding="SAME"))  # fmt: skip
     kernel_grad = lax.platform_dependent(
-        x, g,
-        cpu=functools.partial(_cpu_kernel_grad, kernel_shape=kernel.shape, stride=stride),
-        default=functools.partial(_native_kernel_grad, kernel_shape=kernel.shape, stride=stride))  # fmt: skip
+        x, g, kernel,
+        cpu=functools.partial(_cpu_kernel_grad, stride=stride),
+        default=functools.partial(kernel_gradient, stride=stride, padding="SAME"))  # fmt: skip
     return input_grad, kernel_grad
 
 

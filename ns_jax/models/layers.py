@@ -6,9 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ns_jax.models.depthwise import depthwise_conv
+from ns_jax.models.native_conv import native_conv
 from ns_jax.models.pointwise import pointwise_conv
 
 
@@ -51,16 +51,15 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel, self.kernel, x.shape[-1], self.filters)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape)
         x = x.astype(self.dtype)
         if self.kernel == self.stride == 1:
             x = pointwise_conv(x, kernel)
         else:
-            x = lax.conv_general_dilated(x, kernel, (self.stride,) * 2, self.padding,
-                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+            x = native_conv(x, kernel, self.stride, self.padding)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
-            x = x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+            x = (x.astype(bias.dtype) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)  # float32, and so is the bias' gradient
         return x
 
 
@@ -74,7 +73,7 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel, self.kernel, 1, x.shape[-1])
-        kernel = self.param("kernel", conv_kernel_init, shape).astype(self.dtype)
+        kernel = self.param("kernel", conv_kernel_init, shape)
         return depthwise_conv(x.astype(self.dtype), kernel, self.stride)
 
 

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ns_jax.models.native_conv import native_conv
+
 
 def _native(x, kernel):
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID",
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+    return native_conv(x, kernel, 1, "VALID")
 
 
 def _native_grads(x, kernel, g):
@@ -21,19 +22,19 @@ def _native_grads(x, kernel, g):
 
 
 def _cpu(x, kernel):
-    return jnp.einsum("nhwc,cd->nhwd", x, kernel[0, 0])
+    return jnp.einsum("nhwc,cd->nhwd", x, kernel[0, 0].astype(x.dtype))
 
 
 def _cpu_grads(x, kernel, g):
     x, g = lax.optimization_barrier((x, g))
-    x_grad = jnp.einsum("nhwd,cd->nhwc", g, kernel[0, 0])
+    x_grad = jnp.einsum("nhwd,cd->nhwc", g, kernel[0, 0].astype(g.dtype))
     rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    return x_grad, (rows.T @ columns).reshape(kernel.shape)
+    return x_grad, jnp.matmul(rows.T, columns, preferred_element_type=kernel.dtype).reshape(kernel.shape)
 
 
 @jax.custom_vjp
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[N, H, W, C] with kernel [1, 1, C, D], same dtype, to [N, H, W, D]."""
+    """[N, H, W, C] with kernel [1, 1, C, D] to [N, H, W, D], in the dtype of `x`; the kernel's gradient in its own."""
     return lax.platform_dependent(x, kernel, cpu=_cpu, default=_native)
 
 

@@ -57,9 +57,9 @@ def state_shardings(mesh: Mesh, state):
 def gather_params(mesh: Mesh, params, dtype):
     """Parameters whole on every device, for the step to use; their gradients arrive split as the state is.
 
-    Convolutions' kernels travel in `dtype`, in which they are computed with, and so do their gradients: the
-    compiler adds them up over devices before they become float32. Without these constraints it splits
-    activations by channel and gathers those instead.
+    Convolutions' kernels travel in `dtype`, in which they are computed with; their gradients are added up over
+    devices in their own, float32. Without these constraints the compiler splits activations by channel and
+    gathers those instead.
     """
 
     def gather(path, leaf):
@@ -71,10 +71,10 @@ def gather_params(mesh: Mesh, params, dtype):
         @jax.custom_vjp
         def whole(x):
             narrow = jax.lax.with_sharding_constraint(x.astype(used_in), split)
-            return jax.lax.with_sharding_constraint(narrow, replicated(mesh))
+            return jax.lax.with_sharding_constraint(narrow, replicated(mesh)).astype(leaf.dtype)
 
         def gradient(_, g):
-            return (jax.lax.with_sharding_constraint(g.astype(leaf.dtype), split),)
+            return (jax.lax.with_sharding_constraint(g, split),)
 
         whole.defvjp(lambda x: (whole(x), None), gradient)
         return whole(leaf)

@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 
 from ns_jax.models import depthwise
-from ns_jax.models.depthwise import _native as native_depthwise
 from ns_jax.models.depthwise import depthwise_conv
-from ns_jax.models.pointwise import _native as native_pointwise
+from ns_jax.models.native_conv import _wide_kernel_gradient, native_conv
 from ns_jax.models.pointwise import pointwise_conv
 
 
 def relative_error(found, expected):
     # Measured against the tensor's size, not its single entries: gradients have entries near 0.
     return float(np.abs(np.asarray(found, np.float64) - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+def lax_conv(x, kernel, stride, padding="SAME"):
+    """Differentiated by jax itself; of one dtype."""
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                                        feature_group_count=x.shape[-1] // kernel.shape[2])  # fmt: skip
 
 
 SHAPES = {
@@ -36,10 +41,11 @@ def check_depthwise(batch, height, width, channels, kernel, stride, seed):
     @jax.jit
     def both(x, weights, g):
         pairs = []
-        for conv in (depthwise_conv, native_depthwise):
+        for conv in (depthwise_conv, lax_conv):
             out, vjp = jax.vjp(functools.partial(conv, stride=stride), x, weights)
             pairs.append((out, *vjp(g)))
-        return pairs
+        wide = _wide_kernel_gradient(x, g, weights, stride, "SAME")
+        return (*pairs[0], wide), (*pairs[1], pairs[1][-1])
 
     for one, two in zip(*both(x, weights, g), strict=True):
         assert one.shape == two.shape
@@ -65,8 +71,8 @@ def test_weight_gradient_in_blocks(stride, elements, monkeypatch):
     monkeypatch.setattr(depthwise, "BLOCK_ELEMENTS", elements)
     x = jax.random.normal(jax.random.key(0), (6, 12, 12, 4))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
-    expected, vjp = jax.vjp(lambda k: native_depthwise(x, k, stride), kernel)
-    found = depthwise._cpu_kernel_grad(x, expected, kernel.shape, stride)
+    expected, vjp = jax.vjp(lambda k: lax_conv(x, k, stride), kernel)
+    found = depthwise._cpu_kernel_grad(x, expected, kernel, stride)
     assert relative_error(found, vjp(expected)[0]) <= 1e-5
 
 
@@ -75,7 +81,7 @@ def test_depthwise_bfloat16(stride):
     x = jax.random.normal(jax.random.key(0), (3, 8, 7, 5), jnp.bfloat16)
     weights = jax.random.normal(jax.random.key(1), (5, 5, 1, 5), jnp.bfloat16)
     found, vjp = jax.vjp(functools.partial(depthwise_conv, stride=stride), x, weights)
-    wide = lambda a, b: native_depthwise(a, b, stride)
+    wide = lambda a, b: lax_conv(a, b, stride)
     expected, native_vjp = jax.vjp(wide, x.astype(jnp.float32), weights.astype(jnp.float32))
     g = jax.random.normal(jax.random.key(2), expected.shape, jnp.bfloat16)
     for one, two in zip((found, *vjp(g)), (expected, *native_vjp(g.astype(jnp.float32))), strict=True):
@@ -86,9 +92,37 @@ def test_pointwise_equals_native():
     x = jax.random.normal(jax.random.key(0), (3, 5, 6, 7))
     weights = jax.random.normal(jax.random.key(1), (1, 1, 7, 4))
     found, vjp = jax.vjp(pointwise_conv, x, weights)
-    expected, native_vjp = jax.vjp(native_pointwise, x, weights)
+    expected, native_vjp = jax.vjp(functools.partial(lax_conv, stride=1), x, weights)
     for one, two in zip((found, *vjp(found)), (expected, *native_vjp(expected)), strict=True):
         assert relative_error(one, two) <= 1e-5
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 6, 4), (5, 5, 1, 6), (1, 1, 6, 4)])  # usual, depthwise, pointwise
+@pytest.mark.parametrize(("stride", "padding"), [(1, "SAME"), (2, "SAME"), (1, "VALID"), (2, ((1, 1), (2, 2)))])
+def test_both_forms_of_the_native_kernel_gradient(kernel, stride, padding):
+    x, weights = jax.random.normal(jax.random.key(0), (3, 9, 6, 6)), jax.random.normal(jax.random.key(1), kernel)
+    expected, vjp = jax.vjp(functools.partial(lax_conv, stride=stride, padding=padding), x, weights)
+    found, native_vjp = jax.vjp(functools.partial(native_conv, stride=stride, padding=padding), x, weights)
+    for one, two in zip((found, *native_vjp(found)), (expected, *vjp(expected)), strict=True):
+        assert relative_error(one, two) <= 1e-5
+    assert relative_error(_wide_kernel_gradient(x, found, weights, stride, padding), vjp(expected)[1]) <= 1e-5
+
+
+def test_kernels_of_a_bfloat16_model_have_float32_gradients():
+    """Sums of products of bfloat16 that are not rounded to it, which needs 2**-9."""
+    x = jax.random.normal(jax.random.key(0), (64, 9, 9, 6), jnp.bfloat16)
+    convolutions = ((pointwise_conv, (1, 1, 6, 4), 1), (functools.partial(depthwise_conv, stride=2), (3, 3, 1, 6), 2),
+                    (functools.partial(native_conv, stride=2, padding="SAME"), (3, 3, 6, 4), 2))  # fmt: skip
+    for conv, shape, stride in convolutions:
+        out, vjp = jax.vjp(conv, x, jax.random.normal(jax.random.key(1), shape))
+        g = jax.random.normal(jax.random.key(2), out.shape, jnp.bfloat16)
+        assert out.dtype == vjp(g)[0].dtype == jnp.bfloat16 and vjp(g)[1].dtype == jnp.float32
+        wide = functools.partial(lax_conv, x.astype(jnp.float32), stride=stride)
+        (expected,) = jax.vjp(wide, jnp.zeros(shape))[1](g.astype(jnp.float32))
+        on_tpu = _wide_kernel_gradient(x, g, jnp.zeros(shape), stride, "SAME")
+        assert relative_error(on_tpu, expected) <= 1e-5
+        if conv is not convolutions[-1][0]:  # which off TPUs is rounded
+            assert relative_error(vjp(g)[1], expected) <= 1e-5
 
 
 def lowered(platform):

@@ -25,9 +25,12 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 @needs_libtpu
 @pytest.mark.parametrize(("shard_state", "bn_group_size"), [(1, 0), pytest.param(2, 2, marks=pytest.mark.slow)])
 def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_size):
-    """What four TPU devices send in a student's step: batch norm's sums, gradients, metrics, and split kernels."""
+    """What four TPU devices send in a student's step: batch norm's sums, gradients, metrics, and split kernels.
+
+    The model computes in bfloat16; kernels travel so, all sums over devices are float32.
+    """
     config = dict(iteration.iterations(mnist5k.get_config("smoke")))["iteration_1"]
-    config.bn_group_size = bn_group_size
+    config.bn_group_size, config.dtype = bn_group_size, "bfloat16"
     mesh = make_mesh(shard_state, describe_topology("v5e:2x2").devices)
     program = next(one for one in programs(config, mesh, COUNTS, SMALL) if one.stage == "train")
     found = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
