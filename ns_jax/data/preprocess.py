@@ -110,7 +110,8 @@ def train_image(image, config, size: int, seed):
         image = pad4_crop(image, size, draw[:2])
     image.set_shape([size, size, 3])
     if config.flip:
-        image = tf.where(draw[2] < 0.5, image, image[:, ::-1])
+        # Neither tf.where nor a slice with step -1, which take 20 times as long on uint8.
+        image = tf.cond(draw[2] < 0.5, lambda: image, lambda: tf.image.flip_left_right(image))
     if config.noise.randaugment_ops:
         image = randaugment(image, _fold_in(seed, 2), config.noise.randaugment_ops, config.noise.randaugment_magnitude,
                             config.noise.randaugment_exclude, config.noise.randaugment_form)  # fmt: skip

@@ -127,16 +127,17 @@ def auto_contrast(image, magnitude, draw):
 
 def equalize(image, magnitude, draw):
     del magnitude, draw
-    pixels = image.shape[0] * image.shape[1]
-    # Channel by channel in one row of 3 x 256 values.
-    values = tf.cast(tf.transpose(tf.reshape(image, [-1, 3])), tf.int32) + tf.constant([[0], [256], [512]])
+    height, width = image.shape[:2]
+    # Each channel counts in 256 bins of its own. A row of pixels is one axis: broadcasting along three is slow.
+    channels = tf.tile(tf.constant([0, 256, 512]), [width])
+    values = tf.cast(tf.reshape(image, [height, width * 3]), tf.int32) + channels
     histogram = tf.reshape(tf.math.bincount(tf.reshape(values, [-1]), minlength=768, maxlength=768), [3, 256])
     brightest = tf.reduce_max(tf.where(histogram > 0, tf.range(256), 0), -1)
-    step = (pixels - tf.gather(histogram, brightest, batch_dims=1)[:, None]) // 255
+    step = (height * width - tf.gather(histogram, brightest, batch_dims=1)[:, None]) // 255
     safe_step = tf.maximum(step, 1)
     table = tf.clip_by_value((tf.cumsum(histogram, -1, exclusive=True) + safe_step // 2) // safe_step, 0, 255)
     table = tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
-    return tf.reshape(tf.transpose(tf.gather(tf.reshape(table, [-1]), values)), image.shape)
+    return tf.reshape(tf.gather(tf.reshape(table, [-1]), values), image.shape)
 
 
 def invert(image, magnitude, draw):
