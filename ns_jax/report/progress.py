@@ -65,5 +65,5 @@ class StageProgress:
         now = time.monotonic()
         if text and (done == self.total or now - self.last_line >= PLAIN_LINE_EVERY_SECONDS):
             self.last_line = now
-            left = (self.total - done) / max(self.speed, 1e-9)
-            say(f"{self.title}: {done}/{self.total}, {text}, {left:.0f} s left")
+            left = f", {(self.total - done) / self.speed:.0f} s left" if self.speed else ""
+            say(f"{self.title}: {done}/{self.total}, {text}{left}")

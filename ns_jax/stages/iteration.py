@@ -63,7 +63,8 @@ def check(iteration: Iteration) -> None:
       UserError: data are missing or do not fit the teacher, or a batch does not divide.
     """
     config, mesh, stages = iteration.config, iteration.mesh, iteration.config.stages
-    check_divides("eval_batch_size", config.eval_batch_size, mesh)
+    if {"label", "evaluate"} & set(stages):
+        check_divides("eval_batch_size", config.eval_batch_size, mesh)
     labeled = None
     if "train" in stages:
         parts = config.parallel.accumulation_steps
