@@ -1,146 +1,21 @@
 """The launcher against a stand-in for gcloud, whose workers are local processes."""
 
-import contextlib
-import functools
-import importlib
 import json
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 from launch import tpu
 from tests.conftest import REPO
+from tests.launch.cloud import CREATE, DELETE, DESCRIBE, WHERE, Cloud, InBackground, git, launch, until
 
 # Minutes of real processes.
 pytestmark = pytest.mark.slow
-
-STAND_IN = REPO / "tests" / "launch" / "stand_in_gcloud.py"
-README = (REPO / "launch" / "README.md").read_text()
-WHERE = ["--project=my-project", "--zone=us-central2-b", "--quiet"]
-CREATE = ["compute", "tpus", "tpu-vm", "create", "ns-jax", "--version=tpu-ubuntu2204-base", "--accelerator-type=v4-32",
-          "--spot", *WHERE]  # fmt: skip
-DESCRIBE = ["compute", "tpus", "tpu-vm", "describe", "ns-jax", "--format=value(state)", *WHERE]
-DELETE = ["compute", "tpus", "tpu-vm", "delete", "ns-jax", *WHERE]
-
-# In place of the workers' Python: does what the name of the config says.
-WORK = """#!/bin/bash
-for flag; do case $flag in --config=*) config=${flag#*=};; --workdir=*) workdir=${flag#*=};; esac; done
-echo "flags: $*"
-mkdir -p "$workdir"
-case $config in
-  wait) echo started >> "$workdir/starts"; while [ ! -e "$workdir/go" ]; do sleep 0.05; done; echo went on;;
-  deaf) trap '' TERM; touch "$workdir/deaf-$SLURM_PROCID"; while true; do sleep 0.1; done;;
-  fail) echo "it went wrong"; exit 7;;
-esac
-"""
-
-
-class Cloud:
-    """A stand-in cloud in a folder, and a settings file for it."""
-
-    def __init__(self, folder: pathlib.Path, python: str, repository: pathlib.Path, **settings):
-        self.folder = folder / "cloud"
-        self.bucket = folder / "bucket"
-        for made in (self.folder, self.bucket, folder / "bin"):
-            made.mkdir()
-        gcloud = folder / "bin" / "gcloud"
-        gcloud.write_text(f'#!/bin/bash\nexec "{sys.executable}" -S -E "{STAND_IN}" "$@"\n')
-        gcloud.chmod(0o755)
-        self.environment = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}", "STAND_IN": str(self.folder)}
-        self.settings = folder / "settings.toml"
-        values = {"name": "ns-jax", "project": "my-project", "zone": "us-central2-b", "accelerator_type": "v4-32",
-                  "runtime_version": "tpu-ubuntu2204-base", "bucket": str(self.bucket), "repository": str(repository),
-                  "python": python, "spot": True, "poll_seconds": 0.2} | settings  # fmt: skip
-        self.settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
-
-    def launch(self, command: str, *flags: str) -> list[str]:
-        return [sys.executable, "-m", "launch.tpu", command, f"--settings={self.settings}", *flags]
-
-    def preempt(self) -> None:
-        subprocess.run(["gcloud", "preempt", "ns-jax"], env=os.environ | self.environment, check=True)
-
-    def calls(self) -> list[list[str]]:
-        return [json.loads(line) for line in (self.folder / "calls.jsonl").read_text().splitlines()]
-
-    def steps(self) -> list:
-        """The calls in order without the polls: what was run on the workers in a word, the others as they were."""
-        words = {"git clone": "setup", "setsid": "start", "kill -TERM": "stop", "tail -n 20": "last lines"}
-        found = []
-        for call in self.calls():
-            if call[3] == "ssh":
-                assert call[4] == "ns-jax" and call[-3:] == WHERE
-                word = next((word for mark, word in words.items() if mark in call[6]), None)
-                if word:
-                    assert call[5] == "--worker=all"
-                    found.append(word)
-            elif call[3] != "describe":
-                found.append(call)
-        return found
-
-
-def git(*arguments, cwd=REPO) -> str:
-    command = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", *arguments]
-    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture
-def cloud(tmp_path, monkeypatch):
-    """Workers that run WORK in a clone of a small repository; the current folder is that repository."""
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    git("init", "--quiet", cwd=repository)
-    (repository / "file").write_text("committed\n")
-    git("add", ".", cwd=repository)
-    git("commit", "--quiet", "-m", "first", cwd=repository)
-    python = tmp_path / "python"
-    python.write_text(WORK)
-    python.chmod(0o755)
-    made = Cloud(tmp_path, str(python), repository)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(repository)
-    monkeypatch.setattr(tpu, "STOP_SECONDS", 1)
-    yield made
-    with contextlib.suppress(tpu.LaunchError):
-        tpu.main(["delete", f"--settings={made.settings}"])  # and with it the workers' processes
-
-
-def launch(cloud: Cloud, command: str, *flags: str) -> None:
-    tpu.main([command, f"--settings={cloud.settings}", *flags])
-
-
-def until(happened, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
-class InBackground:
-    """A launcher command in a thread; `error` is its LaunchError."""
-
-    def __init__(self, cloud: Cloud, command: str, *flags: str):
-        self.error = None
-        self.thread = threading.Thread(target=self._run, args=(cloud, command, *flags), daemon=True)
-        self.thread.start()
-
-    def _run(self, *arguments):
-        try:
-            launch(*arguments)
-        except tpu.LaunchError as error:
-            self.error = error
-
-    def end(self) -> str | None:
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-        return self.error and str(self.error)
 
 
 def test_two_processes_preempted_once_end_with_the_report(tmp_path):
@@ -364,27 +239,6 @@ def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
     assert output.index("is WAITING_FOR_RESOURCES") < output.index("no answer from gcloud")
 
 
-def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
-    launch(cloud, "run", "--config=configs/b0_teacher.py", "--dry_run", "--", "--config.seed=1")
-    text = capsys.readouterr().out
-    verbs = re.findall(r"^gcloud compute tpus tpu-vm (\w+) ns-jax ", text, re.MULTILINE)
-    assert verbs == ["describe", "create", "describe", *["ssh"] * 4]  # set up, start, status, log
-    assert f"--config=configs/b0_teacher.py --workdir={cloud.bucket}/b0_teacher --distributed --config.seed=1" in text
-    assert f"git checkout --quiet --force --detach {git('rev-parse', 'HEAD', cwd=pathlib.Path.cwd())}" in text
-    for command in ("create", "setup", "stop", "delete"):
-        launch(cloud, command, "--dry_run")
-        assert "gcloud compute tpus" in capsys.readouterr().out
-    assert not (cloud.folder / "calls.jsonl").exists()
-
-
-def test_without_a_python_the_workers_get_an_environment():
-    settings = tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
-    script = tpu.setup_script(settings, "0" * 40)
-    assert "uv pip install" in script and "[tpu,demo]" in script
-    assert tpu.Job("a/b.py:c").command(settings).startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
-    subprocess.run(["bash", "-n", "-c", script], check=True)
-
-
 def test_another_commit_gets_an_environment_of_its_own(cloud):
     """What uv finds installed it keeps, whatever the date of the commit."""
     cloud.settings.write_text(re.sub("python = .*", 'python = ""', cloud.settings.read_text()))
@@ -399,40 +253,6 @@ def test_another_commit_gets_an_environment_of_its_own(cloud):
     git("commit", "--quiet", "--allow-empty", "-m", "second", cwd=pathlib.Path.cwd())
     launch(cloud, "setup")
     assert len(made.read_text().split()) == 4
-
-
-@pytest.mark.parametrize(("old", "new", "error"), [
-    ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
-    ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
-    ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be true or false"),
-    ("spot =", "create_flags = [1]\nspot =", r"settings.toml: create_flags = [1] must be a list of strings"),
-    ("bucket = \"", "bucket = \"my-", r"must begin with gs://, or with / where every worker mounts it"),
-    ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
-    ("name =", "name", r"settings.toml: Expected '='"),
-])  # fmt: skip
-def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):
-    cloud.settings.write_text(cloud.settings.read_text().replace(old, new, 1))
-    process = subprocess.run(cloud.launch("create"), cwd=REPO, capture_output=True, text=True)
-    assert process.returncode == 2 and error in process.stderr
-    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
-
-
-def test_a_wrong_recipe_is_one_line(cloud, tmp_path):
-    recipe = tmp_path / "recipe.toml"
-    for text, error in (
-        ("[[run]]\nconfig = 'a'", "unknown key 'run'; the nearest one is 'runs'"),
-        ("[[runs]]\nconfi = 'a'", "run 1: unknown key 'confi'; the nearest one is 'config'"),
-        ("runs = [1]", r"runs = \[1\] must be a list of tables"),
-        ("runs = []", r"no \[\[runs\]\]"),
-        ("[[runs]]\nconfig = 'a'\nname = 'a b'", "run 1: name 'a b': letters, digits"),
-        ("[[runs]]\nconfig = 'a'\nname = '..'", r"run 1: name '\.\.': letters, digits"),
-        ("[[runs]]\nconfig = 'a'\nflags = '--b=1'", "run 1: flags = '--b=1' must be a list of strings"),
-        ("flags = [1]\n[[runs]]\nconfig = 'a'", r"flags = \[1\] must be a list of strings"),
-        ("[[runs]]\nconfig = 'a'\n[[runs]]\nconfig = 'b/a.py'", "two runs have the name 'a'"),
-    ):
-        recipe.write_text(text)
-        with pytest.raises(tpu.LaunchError, match=error):
-            launch(cloud, "chain", f"--recipe={recipe}")
 
 
 def test_a_commit_that_the_repository_does_not_have(cloud, tmp_path, monkeypatch):
@@ -465,104 +285,3 @@ def test_gclouds_own_message_when_it_cannot_create(cloud):
     with pytest.raises(tpu.LaunchError, match="RESOURCE_EXHAUSTED: There is no more capacity"):
         launch(cloud, "run", "--config=other")
     assert cloud.steps() == [CREATE]
-
-
-def readme_commands(start: str) -> list[str]:
-    return [line for line in README.splitlines() if line.startswith(start)]
-
-
-def test_the_readmes_commands(capsys, monkeypatch):
-    monkeypatch.chdir(REPO)
-    commands = readme_commands("python -m launch.tpu ")
-    every = {"create", "setup", "run", "chain", "follow", "stop", "delete"}
-    assert {shlex.split(command)[3] for command in commands} == every
-    for command in commands:
-        arguments = shlex.split(command.replace("launch/settings.toml", "launch/settings.example.toml"))[3:]
-        own = arguments.index("--") if "--" in arguments else len(arguments)
-        arguments[own:own] = ["--dry_run", *(["--commit=HEAD"] if arguments[0] in ("run", "chain", "setup") else [])]
-        tpu.main(arguments)
-        assert "gcloud compute tpus" in capsys.readouterr().out, command
-
-
-def test_the_recipes_flags_are_fields_of_its_configs():
-    for job in tpu.read_jobs(str(REPO / "launch" / "l2.toml")):
-        config = importlib.import_module(job.config.removesuffix(".py").replace("/", ".")).get_config()
-        for flag in job.flags:
-            name, value = flag.removeprefix("--config.").split("=")
-            default = functools.reduce(getattr, name.split("."), config)
-            if name == "teacher":
-                assert value == f"{{bucket}}/{default}"
-
-
-def test_the_readmes_settings_are_the_example(tmp_path):
-    """Its example holds the keys of the file that it says to copy."""
-    block = README.split("```toml\n")[1].split("```")[0]
-    (tmp_path / "settings.toml").write_text(block)
-    read = tpu.read_toml(str(tmp_path / "settings.toml"), tpu.Settings)
-    assert read == tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
-
-
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    """A folder first on PATH for stand-ins, each of which prints its arguments."""
-    def add(name: str, more: str = "") -> str:
-        path = tmp_path / name
-        path.write_text(f'#!/bin/bash\necho "{name} $*"\n{more}\n')
-        path.chmod(0o755)
-        return str(path)
-
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return add
-
-
-def test_slurm(programs, monkeypatch):
-    """sbatch runs the script, here bash; srun the command after it."""
-    programs("srun", 'while [[ $1 = --* ]]; do shift; done; exec "$@"')
-    programs("scontrol")
-    monkeypatch.setenv("PYTHON", programs("python"))
-    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    monkeypatch.setenv("SLURM_JOB_ID", "5")
-    (command,) = readme_commands("sbatch ")
-    arguments = shlex.split(command)[1:]
-    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    config, workdir, flag = arguments[1:]
-    ran = f"python -m ns_jax.main --config={config} --workdir={workdir} --distributed {flag}"
-    assert process.stdout.splitlines()[1] == ran
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
-    assert process.stdout.startswith("srun --kill-on-bad-exit=1 --cpus-per-task=8 ")
-    assert process.stdout.splitlines()[1] == ran
-    programs("python", "kill -USR1 $(ps -o ppid= $$); sleep 1")
-    process = subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True, text=True)
-    assert "scontrol requeue 5" in process.stdout
-    programs("python", "exit 7")
-    assert subprocess.run(["bash", *arguments], cwd=REPO, capture_output=True).returncode == 7
-    assert subprocess.run(["bash", "launch/slurm.sh", "config"], cwd=REPO, capture_output=True).returncode == 2
-
-
-def test_gpu_installs_what_is_missing(programs, tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTHON", raising=False)
-    monkeypatch.chdir(tmp_path)
-    inner = programs("inner", "case $2 in from*) [ -e installed ];; pip) [ ! -e offline ] && touch installed;; esac")
-    programs("python3", f"mkdir -p .venv/bin; cp {inner} .venv/bin/python")
-
-    def start() -> subprocess.CompletedProcess:
-        return subprocess.run([REPO / "launch" / "gpu.sh", "a.py", "b"], capture_output=True, text=True)
-
-    (tmp_path / "offline").touch()
-    assert start().returncode
-    (tmp_path / "offline").unlink()
-    process = start()
-    assert process.returncode == 0 and "-m pip install" in process.stdout
-    assert process.stdout.splitlines()[-1].endswith("-m ns_jax.main --config=a.py --workdir=b")
-    assert "pip" not in start().stdout
-
-
-def test_gpu(programs, monkeypatch):
-    monkeypatch.setenv("PYTHON", programs("python"))
-    (command,) = readme_commands("launch/gpu.sh ")
-    process = subprocess.run(shlex.split(command), cwd=REPO, capture_output=True, text=True)
-    arguments = shlex.split(command)[1:]
-    assert process.stdout == f"python -m ns_jax.main --config={arguments[0]} --workdir={arguments[1]} {arguments[2]}\n"
-    assert subprocess.run(["launch/gpu.sh", "config"], cwd=REPO, capture_output=True).returncode == 2

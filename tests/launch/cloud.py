@@ -1,0 +1,115 @@
+"""A cloud on this machine: the stand-in for gcloud, and what tests do with it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+from launch import tpu
+from tests.conftest import REPO
+
+README = (REPO / "launch" / "README.md").read_text()
+STAND_IN = REPO / "tests" / "launch" / "stand_in_gcloud.py"
+WHERE = ["--project=my-project", "--zone=us-central2-b", "--quiet"]
+CREATE = ["compute", "tpus", "tpu-vm", "create", "ns-jax", "--version=tpu-ubuntu2204-base", "--accelerator-type=v4-32",
+          "--spot", *WHERE]  # fmt: skip
+DESCRIBE = ["compute", "tpus", "tpu-vm", "describe", "ns-jax", "--format=value(state)", *WHERE]
+DELETE = ["compute", "tpus", "tpu-vm", "delete", "ns-jax", *WHERE]
+
+# In place of the workers' Python: does what the name of the config says.
+WORK = """#!/bin/bash
+for flag; do case $flag in --config=*) config=${flag#*=};; --workdir=*) workdir=${flag#*=};; esac; done
+echo "flags: $*"
+mkdir -p "$workdir"
+case $config in
+  wait) echo started >> "$workdir/starts"; while [ ! -e "$workdir/go" ]; do sleep 0.05; done; echo went on;;
+  deaf) trap '' TERM; touch "$workdir/deaf-$SLURM_PROCID"; while true; do sleep 0.1; done;;
+  fail) echo "it went wrong"; exit 7;;
+esac
+"""
+
+
+class Cloud:
+    """A stand-in cloud in a folder, and a settings file for it."""
+
+    def __init__(self, folder: pathlib.Path, python: str, repository: pathlib.Path, **settings):
+        self.folder = folder / "cloud"
+        self.bucket = folder / "bucket"
+        for made in (self.folder, self.bucket, folder / "bin"):
+            made.mkdir()
+        gcloud = folder / "bin" / "gcloud"
+        gcloud.write_text(f'#!/bin/bash\nexec "{sys.executable}" -S -E "{STAND_IN}" "$@"\n')
+        gcloud.chmod(0o755)
+        self.environment = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}", "STAND_IN": str(self.folder)}
+        self.settings = folder / "settings.toml"
+        values = {"name": "ns-jax", "project": "my-project", "zone": "us-central2-b", "accelerator_type": "v4-32",
+                  "runtime_version": "tpu-ubuntu2204-base", "bucket": str(self.bucket), "repository": str(repository),
+                  "python": python, "spot": True, "poll_seconds": 0.2} | settings  # fmt: skip
+        self.settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+
+    def launch(self, command: str, *flags: str) -> list[str]:
+        return [sys.executable, "-m", "launch.tpu", command, f"--settings={self.settings}", *flags]
+
+    def preempt(self) -> None:
+        subprocess.run(["gcloud", "preempt", "ns-jax"], env=os.environ | self.environment, check=True)
+
+    def calls(self) -> list[list[str]]:
+        return [json.loads(line) for line in (self.folder / "calls.jsonl").read_text().splitlines()]
+
+    def steps(self) -> list:
+        """The calls in order without the polls: what was run on the workers in a word, the others as they were."""
+        words = {"git clone": "setup", "setsid": "start", "kill -TERM": "stop", "tail -n 20": "last lines"}
+        found = []
+        for call in self.calls():
+            if call[3] == "ssh":
+                assert call[4] == "ns-jax" and call[-3:] == WHERE
+                word = next((word for mark, word in words.items() if mark in call[6]), None)
+                if word:
+                    assert call[5] == "--worker=all"
+                    found.append(word)
+            elif call[3] != "describe":
+                found.append(call)
+        return found
+
+
+def git(*arguments, cwd=REPO) -> str:
+    command = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def launch(cloud: Cloud, command: str, *flags: str) -> None:
+    tpu.main([command, f"--settings={cloud.settings}", *flags])
+
+
+def until(happened, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+class InBackground:
+    """A launcher command in a thread; `error` is its LaunchError."""
+
+    def __init__(self, cloud: Cloud, command: str, *flags: str):
+        self.error = None
+        self.thread = threading.Thread(target=self._run, args=(cloud, command, *flags), daemon=True)
+        self.thread.start()
+
+    def _run(self, *arguments):
+        try:
+            launch(*arguments)
+        except tpu.LaunchError as error:
+            self.error = error
+
+    def end(self) -> str | None:
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        return self.error and str(self.error)
+
+
+def readme_commands(start: str) -> list[str]:
+    return [line for line in README.splitlines() if line.startswith(start)]

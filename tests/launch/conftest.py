@@ -1,0 +1,28 @@
+import contextlib
+
+import pytest
+
+from launch import tpu
+from tests.launch.cloud import WORK, Cloud, git
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    """Workers that run WORK in a clone of a small repository; the current folder is that repository."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git("init", "--quiet", cwd=repository)
+    (repository / "file").write_text("committed\n")
+    git("add", ".", cwd=repository)
+    git("commit", "--quiet", "-m", "first", cwd=repository)
+    python = tmp_path / "python"
+    python.write_text(WORK)
+    python.chmod(0o755)
+    made = Cloud(tmp_path, str(python), repository)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(tpu, "STOP_SECONDS", 1)
+    yield made
+    with contextlib.suppress(tpu.LaunchError):
+        tpu.main(["delete", f"--settings={made.settings}"])  # and with it the workers' processes

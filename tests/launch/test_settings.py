@@ -1,0 +1,100 @@
+"""What the launcher reads, and what it would do: no worker is started here."""
+
+import functools
+import importlib
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from launch import tpu
+from tests.conftest import REPO
+from tests.launch.cloud import README, git, launch, readme_commands
+
+
+def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
+    launch(cloud, "run", "--config=configs/b0_teacher.py", "--dry_run", "--", "--config.seed=1")
+    text = capsys.readouterr().out
+    verbs = re.findall(r"^gcloud compute tpus tpu-vm (\w+) ns-jax ", text, re.MULTILINE)
+    assert verbs == ["describe", "create", "describe", *["ssh"] * 4]  # set up, start, status, log
+    assert f"--config=configs/b0_teacher.py --workdir={cloud.bucket}/b0_teacher --distributed --config.seed=1" in text
+    assert f"git checkout --quiet --force --detach {git('rev-parse', 'HEAD', cwd=pathlib.Path.cwd())}" in text
+    for command in ("create", "setup", "stop", "delete"):
+        launch(cloud, command, "--dry_run")
+        assert "gcloud compute tpus" in capsys.readouterr().out
+    assert not (cloud.folder / "calls.jsonl").exists()
+
+
+def test_without_a_python_the_workers_get_an_environment():
+    settings = tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
+    script = tpu.setup_script(settings, "0" * 40)
+    assert "uv pip install" in script and "[tpu,demo]" in script
+    assert tpu.Job("a/b.py:c").command(settings).startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
+    subprocess.run(["bash", "-n", "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("old", "new", "error"), [
+    ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
+    ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
+    ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be true or false"),
+    ("spot =", "create_flags = [1]\nspot =", r"settings.toml: create_flags = [1] must be a list of strings"),
+    ("bucket = \"", "bucket = \"my-", r"must begin with gs://, or with / where every worker mounts it"),
+    ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
+    ("name =", "name", r"settings.toml: Expected '='"),
+])  # fmt: skip
+def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):
+    cloud.settings.write_text(cloud.settings.read_text().replace(old, new, 1))
+    process = subprocess.run(cloud.launch("create"), cwd=REPO, capture_output=True, text=True)
+    assert process.returncode == 2 and error in process.stderr
+    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
+
+
+def test_a_wrong_recipe_is_one_line(cloud, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    for text, error in (
+        ("[[run]]\nconfig = 'a'", "unknown key 'run'; the nearest one is 'runs'"),
+        ("[[runs]]\nconfi = 'a'", "run 1: unknown key 'confi'; the nearest one is 'config'"),
+        ("runs = [1]", r"runs = \[1\] must be a list of tables"),
+        ("runs = []", r"no \[\[runs\]\]"),
+        ("[[runs]]\nconfig = 'a'\nname = 'a b'", "run 1: name 'a b': letters, digits"),
+        ("[[runs]]\nconfig = 'a'\nname = '..'", r"run 1: name '\.\.': letters, digits"),
+        ("[[runs]]\nconfig = 'a'\nflags = '--b=1'", "run 1: flags = '--b=1' must be a list of strings"),
+        ("flags = [1]\n[[runs]]\nconfig = 'a'", r"flags = \[1\] must be a list of strings"),
+        ("[[runs]]\nconfig = 'a'\n[[runs]]\nconfig = 'b/a.py'", "two runs have the name 'a'"),
+    ):
+        recipe.write_text(text)
+        with pytest.raises(tpu.LaunchError, match=error):
+            launch(cloud, "chain", f"--recipe={recipe}")
+
+
+def test_the_readmes_commands(capsys, monkeypatch):
+    monkeypatch.chdir(REPO)
+    commands = readme_commands("python -m launch.tpu ")
+    every = {"create", "setup", "run", "chain", "follow", "stop", "delete"}
+    assert {shlex.split(command)[3] for command in commands} == every
+    for command in commands:
+        arguments = shlex.split(command.replace("launch/settings.toml", "launch/settings.example.toml"))[3:]
+        own = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments[own:own] = ["--dry_run", *(["--commit=HEAD"] if arguments[0] in ("run", "chain", "setup") else [])]
+        tpu.main(arguments)
+        assert "gcloud compute tpus" in capsys.readouterr().out, command
+
+
+def test_the_recipes_flags_are_fields_of_its_configs():
+    for job in tpu.read_jobs(str(REPO / "launch" / "l2.toml")):
+        config = importlib.import_module(job.config.removesuffix(".py").replace("/", ".")).get_config()
+        for flag in job.flags:
+            name, value = flag.removeprefix("--config.").split("=")
+            default = functools.reduce(getattr, name.split("."), config)
+            if name == "teacher":
+                assert value == f"{{bucket}}/{default}"
+
+
+def test_the_readmes_settings_are_the_example(tmp_path):
+    """Its example holds the keys of the file that it says to copy."""
+    block = README.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "settings.toml").write_text(block)
+    read = tpu.read_toml(str(tmp_path / "settings.toml"), tpu.Settings)
+    assert read == tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
