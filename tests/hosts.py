@@ -16,7 +16,8 @@ def free_port() -> int:
 
 
 def host_environment(number: int, count: int, port: int, devices: int) -> dict:
-    return command.environment(devices) | {
+    # Quickly compiled also because gloo waits for the slowest process no longer than 30 s.
+    return command.quick_environment(devices) | {
         "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count),
         "JAX_PROCESS_ID": str(number)}  # fmt: skip
 

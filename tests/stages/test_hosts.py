@@ -16,14 +16,14 @@ TWELVE_STEPS = ("--config.train_epochs=6", "--config.labeled_batch_size=48", "--
 
 def test_four_processes_and_one_agree(tmp_path):
     """Eight devices each, six steps of a teacher and of a student."""
-    process = command.run(tmp_path / "one", "--config.train_epochs=3", devices=8)
+    process = command.run(tmp_path / "one", "--config.train_epochs=3", env=command.quick_environment(8))
     assert process.returncode == 0, process.stderr
     hosts.run(tmp_path / "four", "--config.train_epochs=3", count=4, devices=2, logs=tmp_path / "logs")
     assert_same_runs(tmp_path / "one", tmp_path / "four")
 
 
 def test_a_killed_host_ends_the_others_and_fewer_continue(tmp_path):
-    process = command.run(tmp_path / "one", *TWELVE_STEPS, config=CONTROL, devices=8)
+    process = command.run(tmp_path / "one", *TWELVE_STEPS, config=CONTROL, env=command.quick_environment(8))
     assert process.returncode == 0, process.stderr
     workdir, logs = tmp_path / "killed", tmp_path / "logs_4"
     with hosts.started([command.arguments(workdir, *TWELVE_STEPS, config=CONTROL)] * 4, 2, logs) as processes:

@@ -39,11 +39,12 @@ def assert_continued(output: str, step: int, workdir, undisturbed) -> None:
 
 
 def test_one_process_continues_at_the_very_step(tmp_path):
-    undisturbed = command.run(tmp_path / "undisturbed", *FORTY_STEPS, config=CONTROL)
+    env = command.quick_environment()
+    undisturbed = command.run(tmp_path / "undisturbed", *FORTY_STEPS, config=CONTROL, env=env)
     assert undisturbed.returncode == 0, undisturbed.stderr
     workdir, log = tmp_path / "stopped", tmp_path / "log"
     with log.open("w") as file, subprocess.Popen(
-        command.arguments(workdir, *FORTY_STEPS, config=CONTROL), cwd=command.REPO, env=command.environment(),
+        command.arguments(workdir, *FORTY_STEPS, config=CONTROL), cwd=command.REPO, env=env,
         stdout=file, stderr=subprocess.STDOUT) as process:  # fmt: skip
         assert wait_for(process, (workdir / "checkpoints" / "10").exists)
         process.send_signal(signal.SIGTERM)
@@ -51,7 +52,7 @@ def test_one_process_continues_at_the_very_step(tmp_path):
     step = stopped_at(log.read_text())
     assert "Traceback" not in log.read_text() and 10 <= step < 40
     assert (workdir / "checkpoints" / str(step)).exists() and not (workdir / "model").exists()
-    again = command.run(workdir, *FORTY_STEPS, config=CONTROL)
+    again = command.run(workdir, *FORTY_STEPS, config=CONTROL, env=env)
     assert again.returncode == 0, again.stderr
     assert_continued(again.stdout, step, workdir, tmp_path / "undisturbed")
 
