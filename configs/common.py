@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
 
     # --- Training -----------------------------------------------------------------------------
     c.labeled_batch_size = 2048  # images per step, over all devices
-    c.unlabeled_ratio = 3  # unlabeled images per labeled image in a step
+    c.unlabeled_ratio = 0  # unlabeled images per labeled image in a step; 0 without data.unlabeled
     c.train_on = "both"  # 'both', or 'pseudo_labels' alone (to be fine-tuned on the labeled images)
     c.labeled_sample_prob = 1.0  # share of the labeled batch that counts, where devices outnumber it
     c.train_epochs = 350.0

@@ -52,7 +52,7 @@ def get_config(form: str = "chain"):
         c.log_every_steps = 4
     elif form == "control":
         c.train_epochs, students = EPOCHS * (1 + STUDENTS), 0
-        c.data.unlabeled = ""
+        c.data.unlabeled, c.unlabeled_ratio = "", 0
     elif form == "chain":
         c.train_epochs, students = EPOCHS, STUDENTS
     else:

@@ -36,7 +36,7 @@ def get_config(form: str = "chain"):
             c.chain.iteration_0 = {"data": {"unlabeled": ""}, "paper_row": "17/teacher"}
             c.chain.iteration_1 = {"paper_row": "17/student"}
         elif form == "teacher":
-            c.data.unlabeled, c.paper_row = "", "17/teacher"
+            c.data.unlabeled, c.unlabeled_ratio, c.paper_row = "", 0, "17/teacher"
         else:
             raise ValueError(f"configs/svhn.py has the forms 'chain' and 'teacher', not {form!r}")
     return c

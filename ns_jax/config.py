@@ -181,8 +181,13 @@ def _validate_method(where: str, config: ConfigDict) -> None:
 
 def validate(config: ConfigDict) -> None:
     """Raises UserError for an impossible config, before anything heavy starts."""
-    for number, (name, one) in enumerate(iterations(config)):
+    found = iterations(config)
+    for number, (name, one) in enumerate(found):
         _validate_one(name, one, first=number == 0)
+    # The first iteration of a chain has the ratio of the others, without meaning.
+    _require(not config.unlabeled_ratio or any(one.data.unlabeled for _, one in found),
+             f"unlabeled_ratio={config.unlabeled_ratio} without data.unlabeled: name the unlabeled images, or set "
+             "unlabeled_ratio=0 for supervised training")  # fmt: skip
 
 
 def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:

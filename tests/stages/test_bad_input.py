@@ -74,7 +74,8 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
 
     # The model of two classes as the teacher of ten.
-    teacher = ("--config.data.unlabeled=mnist5k:unlabeled", f"--config.teacher={tmp_path / 'v' / 'model'}")
+    teacher = ("--config.data.unlabeled=mnist5k:unlabeled", "--config.unlabeled_ratio=4",
+               f"--config.teacher={tmp_path / 'v' / 'model'}")  # fmt: skip
     process = command.run(tmp_path / "u", *teacher, config=SUPERVISED)
     command.assert_one_line_error(process, "has 2 classes", "has 10")
 
