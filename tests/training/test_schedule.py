@@ -44,5 +44,8 @@ def test_final_rate_is_reached_at_the_end():
 
 
 def test_ema_warms_up():
-    found = [float(ema_decay(0.9999, n)) for n in (0, 1, 90, 89_989, 10**7)]
-    np.testing.assert_allclose(found, [1 / 10, 2 / 11, 91 / 100, 89_990 / 89_999, 0.9999], rtol=1e-6)
+    """Until update 89,989, where (1 + n) / (10 + n) passes 0.9999."""
+    steps = (0, 1, 2, 3, 8, 9, 10, 90, 91, 99, 100, 999, 1000, 9999, 10_000, 89_988, 89_989, 89_990, 89_991, 10**7)
+    expected = [(1 + n) / (10 + n) if n < 89_990 else 0.9999 for n in steps]
+    np.testing.assert_allclose([float(ema_decay(0.9999, n)) for n in steps], expected, rtol=1e-6)
+    assert ema_decay(0.9999, 0) == np.float32(0.1) and ema_decay(0.9999, 90) == np.float32(0.91)
