@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests import command, hosts
-from tests.stages.test_devices import assert_same_runs, assert_same_weights
+from tests.stages.alike import assert_same_runs, assert_same_weights
 from tests.stages.test_loop import wait_for
 
 pytestmark = pytest.mark.slow

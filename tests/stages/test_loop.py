@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import time
 
@@ -12,6 +13,7 @@ import pytest
 
 import ns_jax
 from tests import command
+from tests.stages.alike import assert_same_runs
 
 
 def results(workdir) -> dict:
@@ -70,6 +72,12 @@ def test_a_second_start_does_nothing_anew(undisturbed):
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
+def test_eight_devices_give_what_one_gives(undisturbed, tmp_path):
+    process = command.run(tmp_path / "eight", devices=8)
+    assert process.returncode == 0, process.stderr
+    assert_same_runs(undisturbed[0], tmp_path / "eight")
+
+
 def wait_for(process, happened, seconds: float = 120) -> bool:
     """Waits until `happened`, or the process ends, which gives False."""
     end = time.monotonic() + seconds
@@ -111,14 +119,14 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path):
+    """In a run that ended while its last student trained."""
     workdir = tmp_path / "damaged"
-    with subprocess.Popen(command.arguments(workdir), cwd=command.REPO, env=command.environment(),
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
-        assert wait_for(process, (workdir / "iteration_0/checkpoints/9").exists)
-        process.kill()
-    newest, before = sorted((int(p.name) for p in workdir.glob("iteration_0/checkpoints/*") if p.name.isdigit()),
-                            reverse=True)[:2]  # fmt: skip
-    largest = max((workdir / f"iteration_0/checkpoints/{newest}").rglob("*"), key=lambda path: path.stat().st_size)
+    shutil.copytree(undisturbed[0], workdir)
+    shutil.rmtree(workdir / "iteration_1" / "model")
+    (workdir / "iteration_1" / "evaluation.json").unlink()
+    checkpoints = workdir / "iteration_1" / "checkpoints"
+    before, newest = sorted(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())
+    largest = max((checkpoints / str(newest)).rglob("*"), key=lambda path: path.stat().st_size)
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 0x10
     largest.write_bytes(data)

@@ -1,4 +1,4 @@
-"""A run on one device and on eight."""
+"""Comparisons of runs on other numbers of devices or hosts."""
 
 import json
 
@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests import command
 
-
-def assert_same_weights(folders, atol: float = 2e-4) -> None:
+def assert_same_weights(folders, atol: float = 1e-5) -> None:
     """The models in two folders are the same to float32 round-off."""
     one, other = (safetensors.numpy.load_file(folder / "model" / "weights.safetensors") for folder in folders)
     for key in one:
@@ -27,11 +25,3 @@ def assert_same_runs(one, other) -> None:
         assert_same_weights(folders)
         losses = [json.loads((folder / "evaluation.json").read_text())["cross_entropy"] for folder in folders]
         assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-
-
-def test_one_and_eight_devices_agree(tmp_path):
-    """Six steps."""
-    for devices in (1, 8):
-        process = command.run(tmp_path / str(devices), "--config.train_epochs=3", env=command.quick_environment(devices))
-        assert process.returncode == 0, process.stderr
-    assert_same_runs(tmp_path / "1", tmp_path / "8")
