@@ -34,7 +34,13 @@ setuptools.setup(
         "demo": ["mlxtend"],
         "tpu": ["jax[tpu]"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
-        "test": ["jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'", "hypothesis", "mlxtend", "pytest",
-                 "pytest-timeout", "pytest-xdist"],
+        "test": [
+            "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
+            "hypothesis",
+            "mlxtend",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+        ],
     },
 )

@@ -21,7 +21,9 @@ class Contestant:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[:threads])  # which the process inherits
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         os.sched_setaffinity(0, cores)
 
     def answer(self) -> str:

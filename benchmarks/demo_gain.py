@@ -23,8 +23,15 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 def run(form: str, seed: str) -> Path:
     workdir = Path(FLAGS.folder) / f"{form}-{seed}"
-    command = [sys.executable, "-m", "ns_jax.main", f"--config=configs/mnist5k.py:{form}", f"--workdir={workdir}",
-               f"--config.seed={seed}", f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "ns_jax.main",
+        f"--config=configs/mnist5k.py:{form}",
+        f"--workdir={workdir}",
+        f"--config.seed={seed}",
+        f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache",
+    ]
     subprocess.run(command, check=True)
     return workdir
 

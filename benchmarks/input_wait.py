@@ -31,20 +31,43 @@ def main(argv) -> None:
             write_jpegs(data / name)
         # An epoch is 2 * IMAGES images.
         overrides = {
-            "variant": "efficientnet-b0", "resolution": 224, "crop": "random_area", "flip": True,
-            "noise.randaugment_exclude": "()", "noise.randaugment_magnitude": 9.0,
-            "data.labeled": f"folder:{data}", "data.test": f"folder:{data}", "labeled_batch_size": BATCH,
-            "train_epochs": FLAGS.steps * BATCH / (2 * IMAGES), "warmup_epochs": 1.0, "log_every_steps": 10,
-            "checkpoint_every_steps": 100_000}  # fmt: skip
-        subprocess.run([sys.executable, "-m", "ns_jax.main", "--config=configs/mnist5k.py:control", f"--workdir={workdir}",
-                        "--stages=train", *(f"--config.{key}={value}" for key, value in overrides.items())],
-                       check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+            "variant": "efficientnet-b0",
+            "resolution": 224,
+            "crop": "random_area",
+            "flip": True,
+            "noise.randaugment_exclude": "()",
+            "noise.randaugment_magnitude": 9.0,
+            "data.labeled": f"folder:{data}",
+            "data.test": f"folder:{data}",
+            "labeled_batch_size": BATCH,
+            "train_epochs": FLAGS.steps * BATCH / (2 * IMAGES),
+            "warmup_epochs": 1.0,
+            "log_every_steps": 10,
+            "checkpoint_every_steps": 100_000,
+        }
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "ns_jax.main",
+                "--config=configs/mnist5k.py:control",
+                f"--workdir={workdir}",
+                "--stages=train",
+                *(f"--config.{key}={value}" for key, value in overrides.items()),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         events = EventAccumulator(str(workdir / "logs"))
         events.Reload()
-        columns = {tag: [(one.step, float(make_ndarray(one.tensor_proto))) for one in events.Tensors(tag)]
-                   for tag in ("input_wait_fraction", "steps_per_second")}  # fmt: skip
-    rows = [[f"{step}", f"{100 * wait:.2f} %", f"{BATCH * rate:.1f}"]
-            for (step, wait), (_, rate) in zip(columns["input_wait_fraction"], columns["steps_per_second"], strict=True)]  # fmt: skip
+        columns = {
+            tag: [(one.step, float(make_ndarray(one.tensor_proto))) for one in events.Tensors(tag)]
+            for tag in ("input_wait_fraction", "steps_per_second")
+        }
+    rows = [
+        [f"{step}", f"{100 * wait:.2f} %", f"{BATCH * rate:.1f}"]
+        for (step, wait), (_, rate) in zip(columns["input_wait_fraction"], columns["steps_per_second"], strict=True)
+    ]
     print(markdown_table(["until step", "waits for input", "images/s"], rows))
 
 

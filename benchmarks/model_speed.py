@@ -31,15 +31,25 @@ def main(argv) -> None:
     python = {"timm": FLAGS.torch_python, "keras": FLAGS.keras_python}
     for mode in FLAGS.modes:
         commands = {
-            name: [python.get(name, sys.executable), "-m", f"benchmarks.contestants.{name}_model", mode, FLAGS.variant,
-                   str(FLAGS.batch_size), str(FLAGS.threads)]
+            name: [
+                python.get(name, sys.executable),
+                "-m",
+                f"benchmarks.contestants.{name}_model",
+                mode,
+                FLAGS.variant,
+                str(FLAGS.batch_size),
+                str(FLAGS.threads),
+            ]
             for name in FLAGS.contestants
-        }  # fmt: skip
+        }
         seconds = contest(commands, FLAGS.rounds, FLAGS.threads)
         first = FLAGS.contestants[0]
         print(f"\n{mode}: {FLAGS.variant}, batch {FLAGS.batch_size}, {FLAGS.threads} cores, {FLAGS.rounds} rounds\n")
-        print(markdown_table(["", "images/s", "quartiles", f"{first} is faster by"],
-                             table_rows(seconds, FLAGS.batch_size, first)))  # fmt: skip
+        print(
+            markdown_table(
+                ["", "images/s", "quartiles", f"{first} is faster by"], table_rows(seconds, FLAGS.batch_size, first)
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -29,9 +29,18 @@ def run(row: str, seed: str, teacher: Path | None) -> Path:
     workdir = Path(FLAGS.folder) / f"{FLAGS.experiment}-{row.replace('/', '_')}-{seed}"
     if teacher and not workdir.exists():
         shutil.copytree(teacher / "iteration_0", workdir / "iteration_0")
-    subprocess.run([sys.executable, "-m", "ns_jax.main", f"--config=configs/{FLAGS.experiment}.py:{row},small",
-                    f"--workdir={workdir}", f"--config.seed={seed}",
-                    f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache"], check=True)  # fmt: skip
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ns_jax.main",
+            f"--config=configs/{FLAGS.experiment}.py:{row},small",
+            f"--workdir={workdir}",
+            f"--config.seed={seed}",
+            f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache",
+        ],
+        check=True,
+    )
     return workdir
 
 
@@ -49,7 +58,10 @@ def main(argv) -> None:
             first = first or workdir
             found[row].append(top1(workdir / "iteration_1"))
         found["teacher"].append(top1(first / "iteration_0"))
-    table = [[name, *(f"{value:.1f}" for value in values), f"{statistics.mean(values):.1f}"] for name, values in found.items()]
+    table = [
+        [name, *(f"{value:.1f}" for value in values), f"{statistics.mean(values):.1f}"]
+        for name, values in found.items()
+    ]
     print(markdown_table([FLAGS.experiment, *(f"seed {seed}" for seed in FLAGS.seeds), "mean"], table))
 
 

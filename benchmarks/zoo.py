@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from absl import app, flags
 from etils import epath
@@ -35,9 +36,13 @@ def measure(folder: str) -> dict:
     model.logits(image)
     again = time.perf_counter()
     # Not getrusage: its maximum is inherited from the process that started this one.
-    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    return {"load": loaded - start, "first": answered - loaded, "next": again - answered,
-            "peak": int(peak.split()[1]) * 1024}  # fmt: skip
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {
+        "load": loaded - start,
+        "first": answered - loaded,
+        "next": again - answered,
+        "peak": int(peak.split()[1]) * 1024,
+    }
 
 
 def write_random_model(name: str, folder: epath.Path) -> tuple[int, int]:
@@ -51,8 +56,10 @@ def write_random_model(name: str, folder: epath.Path) -> tuple[int, int]:
 
     rng, row = np.random.default_rng(0), get_variant(name)
     shapes = expected_shapes(row, 1000)
-    flat = {key: np.ones(shape, np.float32) if key.endswith("var") else 0.01 * rng.standard_normal(shape, np.float32)
-            for key, shape in shapes.items()}  # fmt: skip
+    flat = {
+        key: np.ones(shape, np.float32) if key.endswith("var") else 0.01 * rng.standard_normal(shape, np.float32)
+        for key, shape in shapes.items()
+    }
     save_artifact(folder, unflatten_dict(flat, sep="/"), model_card(row, 1000))
     return sum(value.size for key, value in flat.items() if key.startswith("params")), row.test_resolution
 
@@ -70,14 +77,30 @@ def main(argv) -> None:
         with tempfile.TemporaryDirectory() as folder:
             parameters, size = write_random_model(name, epath.Path(folder) / "model")
             process = subprocess.run(
-                [sys.executable, "-m", "benchmarks.zoo", f"--only_measure={folder}/model"], check=True, capture_output=True,
-                text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})  # fmt: skip
+                [sys.executable, "-m", "benchmarks.zoo", f"--only_measure={folder}/model"],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            )
         found = json.loads(process.stdout.splitlines()[-1])
-        rows.append([name, f"{parameters / 1e6:.2f} M", f"{size}", f"{found['load']:.1f} s", f"{found['first']:.1f} s",
-                     f"{found['next']:.2f} s", f"{found['peak'] / 2**30:.2f} GiB"])  # fmt: skip
+        rows.append(
+            [
+                name,
+                f"{parameters / 1e6:.2f} M",
+                f"{size}",
+                f"{found['load']:.1f} s",
+                f"{found['first']:.1f} s",
+                f"{found['next']:.2f} s",
+                f"{found['peak'] / 2**30:.2f} GiB",
+            ]
+        )
         print(f"{name}: done", file=sys.stderr, flush=True)
-    print(markdown_table(["", "parameters", "px", "import and load", "first image (compiles)", "next image", "peak memory"],
-                         rows))  # fmt: skip
+    print(
+        markdown_table(
+            ["", "parameters", "px", "import and load", "first image (compiles)", "next image", "peak memory"], rows
+        )
+    )
 
 
 if __name__ == "__main__":

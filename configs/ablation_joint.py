@@ -14,9 +14,11 @@ from configs import ablation
 ROWS = {
     "joint": {},
     "pretrain": {"train_on": "pseudo_labels"},
-    "pretrain_finetune": {"train_on": "pseudo_labels",
-                          "finetune": {"epochs": 35.0, "augment": True, "base_learning_rate": 0.0016}},
-}  # fmt: skip
+    "pretrain_finetune": {
+        "train_on": "pseudo_labels",
+        "finetune": {"epochs": 35.0, "augment": True, "base_learning_rate": 0.0016},
+    },
+}
 
 
 def get_config(argument: str = "joint"):

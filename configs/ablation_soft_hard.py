@@ -13,9 +13,14 @@ from configs import ablation
 
 ROWS = {
     f"{kind}_{tenth / 10}": {
-        "pseudo_label": kind, "min_confidence": tenth / 10, "max_confidence": (tenth + 1) / 10, "images_per_class": 0}
-    for kind in ("soft", "hard") for tenth in range(10)
-}  # fmt: skip
+        "pseudo_label": kind,
+        "min_confidence": tenth / 10,
+        "max_confidence": (tenth + 1) / 10,
+        "images_per_class": 0,
+    }
+    for kind in ("soft", "hard")
+    for tenth in range(10)
+}
 
 
 def get_config(argument: str = "soft_0.9"):

@@ -10,8 +10,10 @@ Meant for a TPU v3-32; ',small' for two CPU cores. Paper: warm start with 35, 70
 
 from configs import ablation
 
-ROWS = {f"warm_{epochs}": {"init_from": "teacher", "train_epochs": float(epochs), "decay_epochs": 2.4 * epochs / 350}
-        for epochs in (35, 70, 140, 280)}  # fmt: skip
+ROWS = {
+    f"warm_{epochs}": {"init_from": "teacher", "train_epochs": float(epochs), "decay_epochs": 2.4 * epochs / 350}
+    for epochs in (35, 70, 140, 280)
+}
 ROWS["scratch_350"] = {"train_epochs": 350.0, "decay_epochs": 2.4}
 
 

@@ -3,7 +3,8 @@
   python -m ns_jax.main --config=configs/b1_teacher.py --workdir=DIR
 
 Meant for a TPU v3-32 (not measured). Paper: 79.2 / 94.4 (top-1 / top-5, with RandAugment; Table 9). Recipe:
-configs/imagenet.py, 350 epochs; crop and flip alone, as in the official script; the paper's text says RandAugment for all baselines.
+configs/imagenet.py, 350 epochs; crop and flip alone, as in the official script;
+the paper's text says RandAugment for all baselines.
 """
 
 from configs import imagenet

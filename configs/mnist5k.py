@@ -28,8 +28,7 @@ def get_config(form: str = "chain"):
     c.flip = False
     c.noise.randaugment_magnitude = 10.0
     # Grey digits on black: operations that only recolour them are no noise here, or too much of it.
-    c.noise.randaugment_exclude = (
-        "AutoContrast", "Color", "Contrast", "Equalize", "Invert", "Solarize", "SolarizeAdd")  # fmt: skip
+    c.noise.randaugment_exclude = ("AutoContrast", "Color", "Contrast", "Equalize", "Invert", "Solarize", "SolarizeAdd")
     c.labeled_batch_size = 50
     c.unlabeled_ratio = 4
     c.base_learning_rate = 0.03

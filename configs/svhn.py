@@ -3,7 +3,8 @@
   python -m ns_jax.main --config=configs/svhn.py --workdir=DIR
 
 Follows the official code (local_scripts/svhn), which reports 97.9 -> 98.6 (the figures of the paper are
-not verified). Hardware: one GPU or a TPU v3-8. Labeled: the first 69,257 of the cropped training images, unlabeled: the `extra` split.
+not verified). Hardware: one GPU or a TPU v3-8. Labeled: the first 69,257 of the
+cropped training images, unlabeled: the `extra` split.
 `--config=configs/svhn.py:teacher` trains the supervised teacher alone.
 """
 

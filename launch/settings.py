@@ -81,8 +81,17 @@ class Job:
         """For a shell in the clone on a worker."""
         bucket = settings.bucket.rstrip("/")
         flags = [flag.replace("{bucket}", bucket) for flag in self.flags]
-        return shlex.join([settings.python or ".venv/bin/python", "-m", "ns_jax.main", f"--config={self.config}",
-                           f"--workdir={bucket}/{self.name}", "--distributed", *flags])  # fmt: skip
+        return shlex.join(
+            [
+                settings.python or ".venv/bin/python",
+                "-m",
+                "ns_jax.main",
+                f"--config={self.config}",
+                f"--workdir={bucket}/{self.name}",
+                "--distributed",
+                *flags,
+            ]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +102,13 @@ class Recipe:
     flags: list[str] = dataclasses.field(default_factory=list)
 
 
-TYPES = {bool: "true or false", float: "a number", str: "a string", list[str]: "a list of strings",
-         list[dict]: "a list of tables"}  # fmt: skip
+TYPES = {
+    bool: "true or false",
+    float: "a number",
+    str: "a string",
+    list[str]: "a list of strings",
+    list[dict]: "a list of tables",
+}
 
 
 def has_type(value, wanted: type) -> bool:

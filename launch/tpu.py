@@ -42,6 +42,7 @@ class GcloudError(LaunchError):
 
 def local_commit(wanted: str) -> str:
     """The full hash of a commit; of HEAD without `wanted`, if the clone has no changes that are not committed."""
+
     def git(*arguments):
         try:
             return subprocess.run(["git", *arguments], capture_output=True, text=True)
@@ -49,8 +50,10 @@ def local_commit(wanted: str) -> str:
             raise LaunchError("git is not installed") from None
 
     if not wanted and (changes := git("status", "--porcelain", "--untracked-files=no").stdout.strip()):
-        raise LaunchError(f"changes are not committed ({len(changes.splitlines())} files), so the workers would not "
-                          "run them: commit and push, or name a --commit")  # fmt: skip
+        raise LaunchError(
+            f"changes are not committed ({len(changes.splitlines())} files), so the workers would not "
+            "run them: commit and push, or name a --commit"
+        )
     found = git("rev-parse", "--verify", "--quiet", f"{wanted or 'HEAD'}^{{commit}}").stdout.strip()
     if not found and not wanted:
         raise LaunchError("this folder is not a git clone: name a --commit")
@@ -88,8 +91,15 @@ class Tpu:
     def ssh(self, script: str, worker: str = "all", dry: str = "") -> str:
         """Runs a shell script on workers and returns what they print."""
         try:
-            return self.gcloud("tpu-vm", "ssh", self.settings.name, f"--worker={worker}", f"--command={script}",
-                               *self.settings.ssh_flags, dry=dry)  # fmt: skip
+            return self.gcloud(
+                "tpu-vm",
+                "ssh",
+                self.settings.name,
+                f"--worker={worker}",
+                f"--command={script}",
+                *self.settings.ssh_flags,
+                dry=dry,
+            )
         except GcloudError as error:
             ours = [line for line in str(error).splitlines() if line.startswith("error: ")]
             if error.code == NO_RETRY and ours:  # the same from every worker, among gcloud's own lines
@@ -153,8 +163,14 @@ def create(tpu: Tpu) -> None:
     flags = [f"--accelerator-type={one.accelerator_type}", *(["--spot"] if one.spot else []), *one.create_flags]
     say(f"creating {one.name}: {one.accelerator_type} in {one.zone}")
     if one.queued:
-        tpu.gcloud("queued-resources", "create", one.name, f"--node-id={one.name}",
-                   f"--runtime-version={one.runtime_version}", *flags)  # fmt: skip
+        tpu.gcloud(
+            "queued-resources",
+            "create",
+            one.name,
+            f"--node-id={one.name}",
+            f"--runtime-version={one.runtime_version}",
+            *flags,
+        )
     else:
         tpu.gcloud("tpu-vm", "create", one.name, f"--version={one.runtime_version}", *flags)
     if (now := lasting_state(tpu, patient=True)) != "READY":
@@ -350,7 +366,7 @@ echo stopped > $(cat name).exit""")
 def report_failure(tpu: Tpu, name: str) -> None:
     """Ends the run where it hangs without the others, and prints the last lines of each worker's log."""
     stop(tpu)
-    print(tpu.ssh(f"tail -n 20 {FOLDER}/{name}.log | sed \"s/^/$(hostname): /\""), flush=True)
+    print(tpu.ssh(f'tail -n 20 {FOLDER}/{name}.log | sed "s/^/$(hostname): /"'), flush=True)
     raise LaunchError(f"{name} failed; its log is {FOLDER}/{name}.log on each worker")
 
 
@@ -406,8 +422,9 @@ def going_on(tpu: Tpu) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m launch.tpu", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.tpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in ("create", "setup", "run", "chain", "follow", "stop", "delete"):
         command = commands.add_parser(name)
@@ -450,6 +467,9 @@ if __name__ == "__main__":
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nlaunch: what was started goes on: the same command follows a run, `stop` ends it; the TPU costs until "
-              "`delete`", file=sys.stderr)  # fmt: skip
+        print(
+            "\nlaunch: what was started goes on: the same command follows a run, `stop` ends it; the TPU costs until "
+            "`delete`",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -34,8 +34,8 @@ class Checkpoints:
 
     def _open(self):
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(self.keep), create=True,
-            cleanup_tmp_directories=True)  # fmt: skip
+            preservation_policy=ocp.checkpoint_managers.LatestN(self.keep), create=True, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, step: int) -> None:
@@ -47,10 +47,15 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         require_space(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count())
-        card = {"of": self.of, "shapes": _shapes(state), "checksums": self._checksum_list(state),
-                "model": self.model and self.model | {"steps": step}}  # fmt: skip
-        self._manager.save(step, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card)))  # fmt: skip
+        card = {
+            "of": self.of,
+            "shapes": _shapes(state),
+            "checksums": self._checksum_list(state),
+            "model": self.model and self.model | {"steps": step},
+        }
+        self._manager.save(
+            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card))
+        )
 
     def _checksum_list(self, state) -> list[int]:
         return [int(x) for x in jax.device_get(self._checksums(state))]
@@ -71,12 +76,17 @@ class Checkpoints:
             # One verdict for all hosts: what follows needs every one of them.
             if not sum_over_hosts(np.array([problem is not None])).any():
                 return state
-            logging.warning("checkpoint %s is damaged (%s); trying the one before it",
-                            self.folder / str(step), problem or "on another host")  # fmt: skip
+            logging.warning(
+                "checkpoint %s is damaged (%s); trying the one before it",
+                self.folder / str(step),
+                problem or "on another host",
+            )
             self._set_aside(step)
         if list(self.folder.parent.glob("damaged-*")):
-            raise UserError(f"all checkpoints in {self.folder} are damaged (moved to {self.folder.parent}/damaged-*): "
-                            "delete those to train from the start")  # fmt: skip
+            raise UserError(
+                f"all checkpoints in {self.folder} are damaged (moved to {self.folder.parent}/damaged-*): "
+                "delete those to train from the start"
+            )
         return None
 
     def _try(self, step: int, like: TrainState) -> tuple[TrainState | None, str | None]:
@@ -88,15 +98,18 @@ class Checkpoints:
         if card["of"] != self.of:
             raise UserError(f"{self.folder} is of a student of another teacher: delete it to train again")
         if card["shapes"] != _shapes(like):
-            raise UserError(f"{self.folder} holds another model than this config's (another number of classes?): "
-                            "delete it to train again")  # fmt: skip
+            raise UserError(
+                f"{self.folder} holds another model than this config's (another number of classes?): "
+                "delete it to train again"
+            )
         try:
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
         except Exception as error:
             return None, _first_line(error)
-        for (path, _), found, saved in zip(jax.tree_util.tree_leaves_with_path(like), self._checksum_list(state),
-                                           card["checksums"], strict=True):  # fmt: skip
+        for (path, _), found, saved in zip(
+            jax.tree_util.tree_leaves_with_path(like), self._checksum_list(state), card["checksums"], strict=True
+        ):
             if found != saved:
                 return None, f"the checksum of {jax.tree_util.keystr(path)} does not match"
         return state, None
@@ -140,8 +153,9 @@ def read_ema(path: epath.Path) -> tuple[dict, dict]:
         saved = reader.metadata(path / "state").item_metadata.tree
         wanted = {name: saved[name] for name in ("ema_params", "ema_batch_stats")}
         as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        found = reader.restore(path / "state", args=ocp.args.PyTreeRestore(
-            item=wanted, restore_args=as_arrays, partial_restore=True))  # fmt: skip
+        found = reader.restore(
+            path / "state", args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_arrays, partial_restore=True)
+        )
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise UserError(f"checkpoint {path} is damaged ({_first_line(error)})") from None
     if not card.get("model"):

@@ -10,8 +10,12 @@ from ns_jax.errors import UserError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("from", None, "A path or a name, as for ns_jax.load.")
 flags.DEFINE_string("to", None, "What to write; it must not exist.")
-flags.DEFINE_string("format", None, "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo; "
-                    "by the ending of --to where not given: .safetensors, .npz, .stablehlo, else artifact.")  # fmt: skip
+flags.DEFINE_string(
+    "format",
+    None,
+    "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo; "
+    "by the ending of --to where not given: .safetensors, .npz, .stablehlo, else artifact.",
+)
 flags.DEFINE_string("variant", None, "Row of ns_jax/models/variants.py; recognised where not given.")
 flags.DEFINE_bool("ema", True, "Take the moving averages of a file that also has raw weights.")
 flags.DEFINE_integer("resolution", None, "In pixels; the model's own where not given.", lower_bound=1)
@@ -51,8 +55,11 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
     same = jax.tree.map(np.array_equal, artifact.variables, again.variables)
     if not all(jax.tree.leaves(same)):
         raise UserError("the weights read back are not those that were written")
-    lost = [key for key in ("variant", "class_names", "resolution", "crop_padding", "mean", "std")
-            if not np.array_equal(again.card[key], artifact.card[key])]  # fmt: skip
+    lost = [
+        key
+        for key in ("variant", "class_names", "resolution", "crop_padding", "mean", "std")
+        if not np.array_equal(again.card[key], artifact.card[key])
+    ]
     return f"{len(jax.tree.leaves(same))} arrays read back are the same bits", lost
 
 
@@ -85,16 +92,20 @@ def main(argv) -> None:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            raise UserError(f"{folder} exists: a conversion to {target} is running or was interrupted; delete it, or "
-                            "choose another name") from None  # fmt: skip
+            raise UserError(
+                f"{folder} exists: a conversion to {target} is running or was interrupted; delete it, or "
+                "choose another name"
+            ) from None
         try:
             formats.write(folder / target.name, artifact, name)
             found, lost = check(artifact, folder / target.name, name)
             (folder / target.name).rename(target)
         finally:
             folder.rmtree()
-        print(f"{target}: {artifact.card['variant']}, {len(artifact.card['class_names'])} classes, "
-              f"{artifact.card['resolution']} px; {found}")  # fmt: skip
+        print(
+            f"{target}: {artifact.card['variant']}, {len(artifact.card['class_names'])} classes, "
+            f"{artifact.card['resolution']} px; {found}"
+        )
         if lost:
             print(f"not in {target}: {', '.join(lost)} (this format carries weights only)")
     except (UserError, OSError) as error:

@@ -35,7 +35,9 @@ def restart_with_kept_memory() -> None:
     name, version = platform.libc_ver()
     if name != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < (2, 35):
         return
-    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [before, *(f"{key}={value}" for key, value in TUNABLES.items())]))
+    os.environ["GLIBC_TUNABLES"] = ":".join(
+        filter(None, [before, *(f"{key}={value}" for key, value in TUNABLES.items())])
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

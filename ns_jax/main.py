@@ -69,8 +69,10 @@ def join_hosts() -> None:
     try:
         jax.distributed.initialize(**given)
     except ValueError as error:
-        raise UserError(f"--distributed: {one_line(error)} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
-                        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID") from None  # fmt: skip
+        raise UserError(
+            f"--distributed: {one_line(error)} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from None
 
 
 def main(argv) -> None:
@@ -96,8 +98,12 @@ def main(argv) -> None:
         fail(error)
     except Exception as error:
         if disk_is_full(error):
-            fail(UserError(f"no space left on the disk of {FLAGS.workdir}: free some and start again; what is "
-                           "complete is kept, and the run continues there"))  # fmt: skip
+            fail(
+                UserError(
+                    f"no space left on the disk of {FLAGS.workdir}: free some and start again; what is "
+                    "complete is kept, and the run continues there"
+                )
+            )
         if FLAGS.distributed:
             traceback.print_exc()
             sys.stdout.flush()

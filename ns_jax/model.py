@@ -63,8 +63,11 @@ class Model:
     def _in_batches(self, images: np.ndarray, endpoint: str | None) -> np.ndarray:
         height, width = images.shape[1:3]
         if (height, width) != (self.resolution, self.resolution):
-            warnings.warn(f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
-                          "them as it wants them", stacklevel=3)  # fmt: skip
+            warnings.warn(
+                f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
+                "them as it wants them",
+                stacklevel=3,
+            )
         limit = max(1, min(MAX_BATCH, MAX_PIXELS // (height * width)))
         limit = 2 ** (limit.bit_length() - 1)
         results = []
@@ -150,8 +153,10 @@ class Model:
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         probs = shifted / shifted.sum(-1, keepdims=True)
         order = np.argsort(-probs, axis=-1, kind="stable")[:, :top]
-        return [[Prediction(int(i), readable_name(self.class_names[i]), float(row[i])) for i in best]
-                for row, best in zip(probs, order, strict=True)]  # fmt: skip
+        return [
+            [Prediction(int(i), readable_name(self.class_names[i]), float(row[i])) for i in best]
+            for row, best in zip(probs, order, strict=True)
+        ]
 
 
 def _move_to_device(tree: dict) -> dict:
@@ -175,8 +180,11 @@ def _checked_images(images) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(f"images must be uint8 or float, not {images.dtype}")
     if images.size and 0 < np.abs(images).max() <= 3:
-        warnings.warn(f"float images are taken to be on the 0..255 scale, and these go from {images.min():.3g} to "
-                      f"{images.max():.3g}: were they scaled or normalised before?", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"float images are taken to be on the 0..255 scale, and these go from {images.min():.3g} to "
+            f"{images.max():.3g}: were they scaled or normalised before?",
+            stacklevel=3,
+        )
     return images.astype(np.float32)
 
 
@@ -209,8 +217,16 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     return formats.read(path_or_name, variant, ema)
 
 
-def load(path_or_name, variant: str | None = None, *, ema: bool = True, resolution: int | None = None,
-         num_classes: int | None = None, class_names: Sequence[str] | None = None, seed: int = 0) -> Model:  # fmt: skip
+def load(
+    path_or_name,
+    variant: str | None = None,
+    *,
+    ema: bool = True,
+    resolution: int | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Model:
     """Opens a trained model.
 
     Args:

@@ -20,7 +20,9 @@ flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x
 flags.DEFINE_bool("search", False, "Find the cheapest config.parallel with which training fits.")
 flags.DEFINE_bool("json", False, "Print JSON.")
 flags.DEFINE_float("utilization", 0.35, "Share of the peak FLOP/s that is reached, for the days.", 0.01, 1.0)
-flags.DEFINE_string("teacher_variant", "", "Row of the teacher where its folder is not there; the student's by default.")
+flags.DEFINE_string(
+    "teacher_variant", "", "Row of the teacher where its folder is not there; the student's by default."
+)
 flags.DEFINE_integer("teacher_resolution", 0, "Pixels at which the teacher labels; those of its row by default.")
 flags.DEFINE_integer("num_labeled", 1_281_167, "Labeled images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_unlabeled", 300_000_000, "Images to label; the paper's by default.", 1)
@@ -63,8 +65,10 @@ def make_plan(config, name: str, generation, topology_devices, counts, teacher) 
         training = lambda one: next(program for program in listed(one) if program.stage == "train")
         best = search(config, count, generation.hbm_bytes, training, say)
         if best is None:
-            raise UserError(f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
-                            "(the unlabeled batch goes with it), or take a larger slice")  # fmt: skip
+            raise UserError(
+                f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
+                "(the unlabeled batch goes with it), or take a larger slice"
+            )
         config, found["train"] = best
     for program in listed(config):
         if program.stage not in found:
@@ -84,9 +88,13 @@ def table(estimates, row) -> str:
     lines = {
         "images a run, of one device": [f"{one.images}, {one.images / one.devices:g}" for one in estimates],
         "resolution, pixels": [str(one.resolution) for one in estimates],
-        **{f"{kind}, GiB": [gib(one.memory[kind]) if kind in one.memory else "-" for one in estimates] for kind in kinds},
-        f"memory of {gib(row.hbm_bytes)} GiB": [gib(one.memory_total) if one.fits else f"at least {gib(one.memory_total)}"
-                                                for one in estimates],
+        **{
+            f"{kind}, GiB": [gib(one.memory[kind]) if kind in one.memory else "-" for one in estimates]
+            for kind in kinds
+        },
+        f"memory of {gib(row.hbm_bytes)} GiB": [
+            gib(one.memory_total) if one.fits else f"at least {gib(one.memory_total)}" for one in estimates
+        ],
         "code beside it, GiB": [measured(one, gib(one.code_bytes or 0)) for one in estimates],
         "fits": ["yes" if one.fits else "NO" for one in estimates],
         "TFLOP a run, all devices": [f"{sum(one.flops.values()) / 1e12:.4g}" for one in estimates],
@@ -94,47 +102,76 @@ def table(estimates, row) -> str:
         "memory traffic, GB": [measured(one, f"{(one.hbm_bytes or 0) / 1e9:.4g}") for one in estimates],
         "sent, MB": [measured(one, f"{sum(part.sent_bytes for part in one.traffic) / 1e6:.4g}") for one in estimates],
         "at least ms: compute": [f"{1e3 * one['compute']:.3g}" for one in bounds],
-        "at least ms: memory": [measured(one, f"{1e3 * bound['memory']:.3g}")
-                                for one, bound in zip(estimates, bounds, strict=True)],
-        "at least ms: network": [measured(one, f"{1e3 * bound['network']:.3g}")
-                                 for one, bound in zip(estimates, bounds, strict=True)],
+        "at least ms: memory": [
+            measured(one, f"{1e3 * bound['memory']:.3g}") for one, bound in zip(estimates, bounds, strict=True)
+        ],
+        "at least ms: network": [
+            measured(one, f"{1e3 * bound['network']:.3g}") for one, bound in zip(estimates, bounds, strict=True)
+        ],
         "runs": [str(one.runs) for one in estimates],
         f"days at {FLAGS.utilization:.0%}": [f"{one.days(row, FLAGS.utilization):.2f}" for one in estimates],
         "compiled here in s": [f"{one.compile_seconds:.0f}" for one in estimates],
-    }  # fmt: skip
-    return markdown_table(["of one device", *(one.stage for one in estimates)], [[key, *cells] for key, cells in lines.items()])
+    }
+    return markdown_table(
+        ["of one device", *(one.stage for one in estimates)], [[key, *cells] for key, cells in lines.items()]
+    )
 
 
 def report(config, name: str, estimates, row, counts, teacher) -> str:
     levers = ", ".join(f"{key}={value}" for key, value in config.parallel.items())
     total = sum(one.days(row, FLAGS.utilization) for one in estimates)
     taught = f", taught by {teacher[0].name} at {teacher[1]} px" if config.data.unlabeled else ""
-    text = [f"{name} {config.variant}{taught} on {FLAGS.topology}: {estimates[0].devices} devices of {row.name}, "
-            f"each {row.flops / 1e12:g} TFLOP/s, {row.hbm_bytes / GIB:.2f} GiB".strip(),
-            f"config.parallel: {levers}",
-            f"{counts.labeled} labeled, {counts.unlabeled} unlabeled, {counts.test} test images, {counts.classes} classes",
-            "", table(estimates, row), ""]  # fmt: skip
+    text = [
+        f"{name} {config.variant}{taught} on {FLAGS.topology}: {estimates[0].devices} devices of {row.name}, "
+        f"each {row.flops / 1e12:g} TFLOP/s, {row.hbm_bytes / GIB:.2f} GiB".strip(),
+        f"config.parallel: {levers}",
+        f"{counts.labeled} labeled, {counts.unlabeled} unlabeled, {counts.test} test images, {counts.classes} classes",
+        "",
+        table(estimates, row),
+        "",
+    ]
     for one in estimates:
         for part in one.traffic:
-            text.append(f"{one.stage}: {part.times} x {part.kind} among {part.group_size} devices, "
-                        f"{part.sent_bytes / 1e6:.2f} MB sent by each device")  # fmt: skip
-    text.append(f"\n{total:.2f} days in all: {FLAGS.utilization:.0%} of the peak FLOP/s, recomputation counted, or slower where "
-                 "memory or network are")  # fmt: skip
+            text.append(
+                f"{one.stage}: {part.times} x {part.kind} among {part.group_size} devices, "
+                f"{part.sent_bytes / 1e6:.2f} MB sent by each device"
+            )
+    text.append(
+        f"\n{total:.2f} days in all: {FLAGS.utilization:.0%} of the peak FLOP/s, recomputation counted, or slower "
+        "where memory or network are"
+    )
     training = next((one for one in estimates if one.stage == "train"), None)
-    paper = (f"The paper: {PAPER['days']:g} days for {PAPER['variant']} at {PAPER['unlabeled_ratio']}:1 on "
-             f"{PAPER['devices']} cores of v3")  # fmt: skip
-    if training and all(now == PAPER[key] for key, now in (
-            ("variant", config.variant), ("unlabeled_ratio", config.unlabeled_ratio), ("devices", training.devices))):  # fmt: skip
+    paper = (
+        f"The paper: {PAPER['days']:g} days for {PAPER['variant']} at {PAPER['unlabeled_ratio']}:1 on "
+        f"{PAPER['devices']} cores of v3"
+    )
+    if training and all(
+        now == PAPER[key]
+        for key, now in (
+            ("variant", config.variant),
+            ("unlabeled_ratio", config.unlabeled_ratio),
+            ("devices", training.devices),
+        )
+    ):
         share = training.runs * training.roofline(row)["compute"] / 86400 / PAPER["days"]
         paper += f"; training would take as long at {share:.0%}"
     return "\n".join([*text, paper])
 
 
 def as_json(config, name: str, estimates, row) -> dict:
-    programs = [dataclasses.asdict(one) | {"roofline_seconds": one.roofline(row), "days": one.days(row, FLAGS.utilization)}
-                for one in estimates]  # fmt: skip
-    return {"iteration": name, "topology": FLAGS.topology, "hbm_limit_bytes": row.hbm_bytes, "parallel": config.parallel.to_dict(),
-            "utilization": FLAGS.utilization, "programs": programs, "paper": PAPER}  # fmt: skip
+    programs = [
+        dataclasses.asdict(one) | {"roofline_seconds": one.roofline(row), "days": one.days(row, FLAGS.utilization)}
+        for one in estimates
+    ]
+    return {
+        "iteration": name,
+        "topology": FLAGS.topology,
+        "hbm_limit_bytes": row.hbm_bytes,
+        "parallel": config.parallel.to_dict(),
+        "utilization": FLAGS.utilization,
+        "programs": programs,
+        "paper": PAPER,
+    }
 
 
 def run() -> None:
@@ -176,9 +213,14 @@ def advice(found, row) -> str:
     from ns_jax.planning.estimate import would_fit
 
     larger = would_fit(found, row)
-    levers = " --search looks for a config.parallel with which it does" if found.stage == "train" and not FLAGS.search else ""
-    return (f" ({found.memory_total / GIB:.1f} of {row.hbm_bytes / GIB:.2f} GiB; "
-            + (f"{larger} may do.{levers})" if larger else f"no slice has enough as it is.{levers})"))  # fmt: skip
+    levers = (
+        " --search looks for a config.parallel with which it does"
+        if found.stage == "train" and not FLAGS.search
+        else ""
+    )
+    return f" ({found.memory_total / GIB:.1f} of {row.hbm_bytes / GIB:.2f} GiB; " + (
+        f"{larger} may do.{levers})" if larger else f"no slice has enough as it is.{levers})"
+    )
 
 
 def get_result(config):

@@ -64,9 +64,13 @@ def write_files(results: list, json_path: str | None, csv_path: str | None) -> N
     from ns_jax.files import write_bytes, write_json
 
     if json_path:
-        write_json(epath.Path(json_path), {
-            file: [{"index": p.index, "class": p.name, "probability": p.probability} for p in predictions]
-            for file, predictions in results})  # fmt: skip
+        write_json(
+            epath.Path(json_path),
+            {
+                file: [{"index": p.index, "class": p.name, "probability": p.probability} for p in predictions]
+                for file, predictions in results
+            },
+        )
     if csv_path:
         text = io.StringIO()
         table = csv.writer(text)

@@ -20,11 +20,18 @@ def arguments(workdir, *more: str, config: str = "configs/mnist5k.py:smoke") -> 
     return [sys.executable, "-m", "ns_jax.main", f"--config={config}", f"--workdir={workdir}", *more]
 
 
-def run(workdir, *more: str, config: str = "configs/mnist5k.py:smoke", devices: int = 1,
-        env: dict | None = None) -> subprocess.CompletedProcess:  # fmt: skip
+def run(
+    workdir, *more: str, config: str = "configs/mnist5k.py:smoke", devices: int = 1, env: dict | None = None
+) -> subprocess.CompletedProcess:
     """The finished process, its output as text."""
-    return subprocess.run(arguments(workdir, *more, config=config), cwd=REPO, env=env or environment(devices),
-                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    return subprocess.run(
+        arguments(workdir, *more, config=config),
+        cwd=REPO,
+        env=env or environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def assert_one_line_error(process, *words: str) -> None:

@@ -6,10 +6,14 @@ from configs import ablation_amount, ablation_joint, ablation_noise, ablation_ra
 
 NOT_EXPERIMENTS = {"common", "imagenet", "ablation", "small"}
 FORMS = {
-    "mnist5k": ("chain", "control", "smoke"), "svhn": ("chain", "teacher"), "resnet50": ("teacher", "student"),
-    "imagenet_10pct": ("b0", "b7"), "ablation_soft_hard": ("soft_0.9", "hard_0.3", "hard_0.3,small"),
-    "ablation_larger_student": ("b0_b1", "b4_b5"), "ablation_balancing": ("unbalanced", "unbalanced,small"),
-}  # fmt: skip
+    "mnist5k": ("chain", "control", "smoke"),
+    "svhn": ("chain", "teacher"),
+    "resnet50": ("teacher", "student"),
+    "imagenet_10pct": ("b0", "b7"),
+    "ablation_soft_hard": ("soft_0.9", "hard_0.3", "hard_0.3,small"),
+    "ablation_larger_student": ("b0_b1", "b4_b5"),
+    "ablation_balancing": ("unbalanced", "unbalanced,small"),
+}
 for _module in (ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start):
     _rows = list(_module.ROWS)
     FORMS[_module.__name__.removeprefix("configs.")] = (*_rows, f"{_rows[-1]},small")

@@ -1,6 +1,6 @@
 """The golden texts: what each experiment is, so that a changed default shows in review.
 
-  python -m tests.golden          writes tests/golden/*.txt anew
+python -m tests.golden          writes tests/golden/*.txt anew
 """
 
 import functools
@@ -23,16 +23,21 @@ def shapes_by_path(variant: str) -> list:
     """(path, shape) of every parameter with 1000 classes."""
     from flax.traverse_util import unflatten_dict
 
-    shapes = {key.removeprefix("params/"): shape for key, shape in expected_shapes(get_variant(variant), 1000).items()
-              if key.startswith("params/")}  # fmt: skip
+    shapes = {
+        key.removeprefix("params/"): shape
+        for key, shape in expected_shapes(get_variant(variant), 1000).items()
+        if key.startswith("params/")
+    }
     return tree_leaves_with_path(unflatten_dict(shapes, sep="/"), is_leaf=lambda x: isinstance(x, tuple))
 
 
 def parameters_text(config) -> str:
     """How many parameters, tensors that decay and frozen tensors, and a hash of their names, shapes and masks."""
     leaves = shapes_by_path(config.variant)
-    lines = [f"{keystr(path)} {shape} {decays(path, config.frozen_blocks)} {is_frozen(path, config.frozen_blocks)}"
-             for path, shape in leaves]  # fmt: skip
+    lines = [
+        f"{keystr(path)} {shape} {decays(path, config.frozen_blocks)} {is_frozen(path, config.frozen_blocks)}"
+        for path, shape in leaves
+    ]
     decaying = sum(decays(path, config.frozen_blocks) for path, _ in leaves)
     frozen = sum(is_frozen(path, config.frozen_blocks) for path, _ in leaves)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -18,8 +18,11 @@ def free_port() -> int:
 def host_environment(number: int, count: int, port: int, devices: int) -> dict:
     # Quickly compiled also because gloo waits for the slowest process no longer than 30 s.
     return command.quick_environment(devices) | {
-        "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count),
-        "JAX_PROCESS_ID": str(number)}  # fmt: skip
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": str(count),
+        "JAX_PROCESS_ID": str(number),
+    }
 
 
 @contextlib.contextmanager
@@ -33,9 +36,15 @@ def started(commands: list[list[str]], devices: int, logs) -> Iterator[list[subp
     try:
         for number, one in enumerate(commands):
             with (logs / f"{number}.txt").open("w") as log:
-                processes.append(subprocess.Popen(
-                    [*one, "--distributed"], cwd=command.REPO, stdout=log, stderr=subprocess.STDOUT,
-                    env=host_environment(number, len(commands), port, devices)))  # fmt: skip
+                processes.append(
+                    subprocess.Popen(
+                        [*one, "--distributed"],
+                        cwd=command.REPO,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env=host_environment(number, len(commands), port, devices),
+                    )
+                )
         yield processes
     finally:
         for process in processes:

@@ -51,17 +51,27 @@ def test_how_it_runs_is_not_what_it_is():
     assert fingerprint(config) != fingerprint(other) and flatten(other)["seed"] == 1
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"images_per_class": -5}, "must not be below 0"), ({"warmup_epochs": -1.0}, "must not be below 0"),
-    ({"resolution": 0}, "must be above 0"), ({"final_base_learning_rate": 1.0}, "must be below base_learning_rate"),
-    ({"teacher": "somewhere"}, "there is nothing to label"), ({"train_on": "pseudo_labels"}, "there are no pseudo-labels"),
-    ({"finetune": {"epochs": 1.0, "resolution": 20}}, "finetune.resolution=20 is below that of training, 28"),
-    ({"frozen_blocks": 2}, "without init_from"), ({"frozen_blocks": 9, "init_from": "x"}, "efficientnet-small has 5 blocks"),
-    ({"finetune": {"epochs": 1.0, "frozen_blocks": 6}}, "finetune.frozen_blocks=6"), ({"labeled_sample_prob": 0.0}, "in .0, 1."),
-    ({"max_confidence": 0.2}, "above min_confidence"), ({"init_from": "teacher"}, "there is no teacher"),
-    ({"finetune": {"epochs": 1e4}}, "longer than train_epochs"),
-    ({"unlabeled_ratio": 14}, "unlabeled_ratio=14 without data.unlabeled"),
-    ({"data": {"unlabeled": "x"}, "teacher": "y"}, "must be above 0 with data.unlabeled")])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"images_per_class": -5}, "must not be below 0"),
+        ({"warmup_epochs": -1.0}, "must not be below 0"),
+        ({"resolution": 0}, "must be above 0"),
+        ({"final_base_learning_rate": 1.0}, "must be below base_learning_rate"),
+        ({"teacher": "somewhere"}, "there is nothing to label"),
+        ({"train_on": "pseudo_labels"}, "there are no pseudo-labels"),
+        ({"finetune": {"epochs": 1.0, "resolution": 20}}, "finetune.resolution=20 is below that of training, 28"),
+        ({"frozen_blocks": 2}, "without init_from"),
+        ({"frozen_blocks": 9, "init_from": "x"}, "efficientnet-small has 5 blocks"),
+        ({"finetune": {"epochs": 1.0, "frozen_blocks": 6}}, "finetune.frozen_blocks=6"),
+        ({"labeled_sample_prob": 0.0}, "in .0, 1."),
+        ({"max_confidence": 0.2}, "above min_confidence"),
+        ({"init_from": "teacher"}, "there is no teacher"),
+        ({"finetune": {"epochs": 1e4}}, "longer than train_epochs"),
+        ({"unlabeled_ratio": 14}, "unlabeled_ratio=14 without data.unlabeled"),
+        ({"data": {"unlabeled": "x"}, "teacher": "y"}, "must be above 0 with data.unlabeled"),
+    ],
+)
 def test_impossible_configs(changes, message):
     config = mnist5k.get_config("control")
     config.update(changes)

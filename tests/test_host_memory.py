@@ -17,9 +17,14 @@ print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], os.getpid())
 
 
 def run(**changes):
-    env = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"} | {"JAX_PLATFORMS": "cpu"} | changes
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, "--a", "b c"], env=env, cwd=REPO, text=True,
-                               stdout=subprocess.PIPE)  # fmt: skip
+    env = (
+        {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+        | {"JAX_PLATFORMS": "cpu"}
+        | changes
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "--a", "b c"], env=env, cwd=REPO, text=True, stdout=subprocess.PIPE
+    )
     return process.communicate()[0].splitlines(), process.pid
 
 

@@ -12,8 +12,22 @@ LAYERS = {  # package -> what of ns_jax it may import
     "convert": {"model", "interop", "errors"},
     "predict": {"__init__", "data", "files", "errors", "load"},
     "model": {"data", "checkpoint", "interop", "models", "files", "errors"},
-    "stages": {"training", "data", "pseudo_labels", "robustness", "report", "models", "parallel", "checkpoint",
-               "interop", "model", "stages", "config", "errors", "files"},
+    "stages": {
+        "training",
+        "data",
+        "pseudo_labels",
+        "robustness",
+        "report",
+        "models",
+        "parallel",
+        "checkpoint",
+        "interop",
+        "model",
+        "stages",
+        "config",
+        "errors",
+        "files",
+    },
     "training": {"models", "parallel", "training", "errors"},
     "data": {"data", "errors", "files"},
     "pseudo_labels": {"pseudo_labels", "errors", "files"},
@@ -29,16 +43,26 @@ LAYERS = {  # package -> what of ns_jax it may import
     "errors": set(),
     "host_memory": set(),
     "__init__": {"model"},
-}  # fmt: skip
+}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 MAY_IMPORT = {  # outside package -> who may
     "tensorflow": {"data", "interop", "main"},
     "tensorflow_datasets": {"data"},
     "orbax": {"checkpoint"},
-    "jax": {"main", "model", "convert", "stages", "training", "models", "parallel", "checkpoint", "interop",
-            "planning"},
+    "jax": {
+        "main",
+        "model",
+        "convert",
+        "stages",
+        "training",
+        "models",
+        "parallel",
+        "checkpoint",
+        "interop",
+        "planning",
+    },
     "flax": {"model", "models", "training", "interop"},
-}  # fmt: skip
+}
 FILES = sorted((REPO / "ns_jax").rglob("*.py"))
 
 

@@ -18,8 +18,16 @@ COUNTED = 16
 def main(folder: str) -> None:
     source = open_source(f"folder:{folder}")
     batches = train_batches(
-        source, np.arange(source.count), get_config(), View(224, 32), stream="benchmark", batch_size=BATCH,
-        rows=slice(0, BATCH), start_step=0, num_steps=1_000_000)  # fmt: skip
+        source,
+        np.arange(source.count),
+        get_config(),
+        View(224, 32),
+        stream="benchmark",
+        batch_size=BATCH,
+        rows=slice(0, BATCH),
+        start_step=0,
+        num_steps=1_000_000,
+    )
 
     def work() -> float:
         """Seconds for as many images as the folder holds."""

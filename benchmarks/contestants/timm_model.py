@@ -20,11 +20,18 @@ def build(name: str, classes: int, mode: str):
     row = get_variant(name)
     if row.resolution >= 224:
         return timm.create_model(name.replace("-", "_"), num_classes=classes, **rates)
-    blocks = [[f"{'ds' if s.expand == 1 else 'ir'}_r{s.repeats}_k{s.kernel}_s{s.stride}_e{s.expand}_c{s.filters}_se0.25"]
-              for s in row.stages]  # fmt: skip
+    blocks = [
+        [f"{'ds' if s.expand == 1 else 'ir'}_r{s.repeats}_k{s.kernel}_s{s.stride}_e{s.expand}_c{s.filters}_se0.25"]
+        for s in row.stages
+    ]
     return efficientnet_models.EfficientNet(
-        decode_arch_def(blocks), num_classes=classes, num_features=row.head_filters, stem_size=row.stem_filters,
-        act_layer=torch.nn.SiLU, **rates)  # fmt: skip
+        decode_arch_def(blocks),
+        num_classes=classes,
+        num_features=row.head_filters,
+        stem_size=row.stem_filters,
+        act_layer=torch.nn.SiLU,
+        **rates,
+    )
 
 
 def main(mode: str, name: str, batch_size: int, threads: int) -> None:

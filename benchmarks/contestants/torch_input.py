@@ -29,10 +29,17 @@ class Folder(Dataset):
 
 def make_transform(name: str):
     if name == "timm":
-        return create_transform(224, is_training=True, auto_augment="rand-m9-n2", interpolation="bicubic", color_jitter=None)
-    return v2.Compose([
-        v2.RandomResizedCrop(224, interpolation=v2.InterpolationMode.BICUBIC), v2.RandomHorizontalFlip(),
-        v2.RandAugment(2, 9), v2.PILToTensor()])  # fmt: skip
+        return create_transform(
+            224, is_training=True, auto_augment="rand-m9-n2", interpolation="bicubic", color_jitter=None
+        )
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(224, interpolation=v2.InterpolationMode.BICUBIC),
+            v2.RandomHorizontalFlip(),
+            v2.RandAugment(2, 9),
+            v2.PILToTensor(),
+        ]
+    )
 
 
 def main(folder: str, name: str, threads: int) -> None:

@@ -20,7 +20,8 @@ def decode_image(encoded, window=None):
         image = tf.cond(
             tf.io.is_jpeg(encoded),
             lambda: tf.image.decode_and_crop_jpeg(encoded, window(tf.io.extract_jpeg_shape(encoded)), channels=3),
-            lambda: take(whole(), window))  # fmt: skip
+            lambda: take(whole(), window),
+        )
     image.set_shape([None, None, 3])
     return image
 

@@ -43,8 +43,9 @@ def import_files(source: str, data_dir: str) -> None:
     for name, checksum in CONTENTS.items():
         path = epath.Path(source) / name
         if not path.exists():
-            raise UserError(f"{path} does not exist: apt-get install dataset-fashion-mnist, or name the folder "
-                            "with --source")  # fmt: skip
+            raise UserError(
+                f"{path} does not exist: apt-get install dataset-fashion-mnist, or name the folder with --source"
+            )
         data = path.read_bytes()
         if hashlib.sha256(gzip.decompress(data)).hexdigest() != checksum:
             raise UserError(f"{path} does not hold the images of Fashion-MNIST")
@@ -54,8 +55,7 @@ def import_files(source: str, data_dir: str) -> None:
         target = folder / location.relative_download_dir / resource.get_dl_fname(url, info.checksum)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
-        resource.write_info_file(url=url, path=target, dataset_name="fashion_mnist", original_fname=name,
-                                 url_info=info)  # fmt: skip
+        resource.write_info_file(url=url, path=target, dataset_name="fashion_mnist", original_fname=name, url_info=info)
 
 
 def main(argv) -> None:

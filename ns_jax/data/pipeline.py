@@ -52,9 +52,19 @@ def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=calls, deterministic=True).with_options(options)
 
 
-def train_batches(source: Source, examples: np.ndarray, config, view: View, *, stream: str,
-                  batch_size: int, rows: slice, start_step: int, num_steps: int,
-                  clean_view: View | None = None) -> Iterator[dict]:  # fmt: skip
+def train_batches(
+    source: Source,
+    examples: np.ndarray,
+    config,
+    view: View,
+    *,
+    stream: str,
+    batch_size: int,
+    rows: slice,
+    start_step: int,
+    num_steps: int,
+    clean_view: View | None = None,
+) -> Iterator[dict]:
     """This host's rows of the noised training batches `start_step` to `num_steps` - 1.
 
     Args:
@@ -120,8 +130,7 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
     for batch in dataset.batch(batch_size).prefetch(2).as_numpy_iterator():
         missing = batch_size - len(batch["index"])
         if missing:
-            batch = {key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
-                     for key, value in batch.items()}  # fmt: skip
+            batch = {key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1)) for key, value in batch.items()}
             batch["index"][batch_size - missing :] = -1
         yield batch
 
@@ -158,7 +167,8 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
         raise UserError(
             f"{source.name}: {len(broken)} of {source.count} images cannot be decoded, first {names[0]!r}; "
             f"remove them, or allow as many with --config.data.max_broken_fraction="
-            f"{np.ceil(1e4 * len(broken) / source.count) / 1e4:g}")  # fmt: skip
+            f"{np.ceil(1e4 * len(broken) / source.count) / 1e4:g}"
+        )
     for name in names:
         logging.warning("%s: skipped the broken image %s", source.name, name)
     if names:

@@ -43,8 +43,15 @@ def random_area_window(size: int, padding: int, seed):
 
     def window(shape):
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape, tf.zeros([1, 0, 4]), seed, min_object_covered=0.1, aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(0.08, 1.0), max_attempts=10, use_image_if_no_bounding_boxes=True)  # fmt: skip
+            shape,
+            tf.zeros([1, 0, 4]),
+            seed,
+            min_object_covered=0.1,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
         whole = tf.reduce_all(extent[:2] == shape[:2])
         return tf.where(whole, center_window(size, padding)(shape), tf.concat([begin[:2], extent[:2]], 0))
 
@@ -64,8 +71,11 @@ def clean_image(image, size: int, crop_padding: int) -> np.ndarray:
             decode_image(encoded)  # all of it: damage outside the window must show too
             inside = decode_image(encoded, window)
         except tf.errors.OpError as error:
-            known = {tf.errors.NotFoundError: "no such file", tf.errors.FailedPreconditionError: "not a file",
-                     tf.errors.PermissionDeniedError: "no permission to read it"}  # fmt: skip
+            known = {
+                tf.errors.NotFoundError: "no such file",
+                tf.errors.FailedPreconditionError: "not a file",
+                tf.errors.PermissionDeniedError: "no permission to read it",
+            }
             reason = known.get(type(error), "not a whole JPEG, PNG, GIF or BMP that TensorFlow reads")
             raise UserError(f"{os.fspath(image)}: {reason}") from None
     else:
@@ -113,8 +123,14 @@ def train_image(image, config, size: int, seed):
         # Neither tf.where nor a slice with step -1, which take 20 times as long on uint8.
         image = tf.cond(draw[2] < 0.5, lambda: image, lambda: tf.image.flip_left_right(image))
     if config.noise.randaugment_ops:
-        image = randaugment(image, _fold_in(seed, 2), config.noise.randaugment_ops, config.noise.randaugment_magnitude,
-                            config.noise.randaugment_exclude, config.noise.randaugment_form)  # fmt: skip
+        image = randaugment(
+            image,
+            _fold_in(seed, 2),
+            config.noise.randaugment_ops,
+            config.noise.randaugment_magnitude,
+            config.noise.randaugment_exclude,
+            config.noise.randaugment_form,
+        )
     if config.cutout_size:
         image = cut_out_square(image, config.cutout_size // 2, draw[3:])
     return image

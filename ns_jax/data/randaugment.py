@@ -53,7 +53,8 @@ def randaugment(image, seed, num_ops: int, magnitude: float, exclude=(), form: s
     for number in range(num_ops):
         draw, shape = draws[number], image.shape
         # switch_case runs the chosen branch only.
-        image = tf.switch_case(choices[number], [
-            lambda op=op, image=image, draw=draw: op(image, strength, draw) for op in ops])  # fmt: skip
+        image = tf.switch_case(
+            choices[number], [lambda op=op, image=image, draw=draw: op(image, strength, draw) for op in ops]
+        )
         image.set_shape(shape)
     return image

@@ -104,7 +104,15 @@ def translate_y(image, magnitude, draw):
 
 
 OPS = reference.OPS | {
-    "AutoContrast": auto_contrast, "Rotate": rotate, "Posterize": posterize, "Solarize": solarize,
-    "Color": color, "Contrast": contrast, "Sharpness": sharpness, "ShearX": shear_x, "ShearY": shear_y,
-    "TranslateX": translate_x, "TranslateY": translate_y,
-}  # fmt: skip
+    "AutoContrast": auto_contrast,
+    "Rotate": rotate,
+    "Posterize": posterize,
+    "Solarize": solarize,
+    "Color": color,
+    "Contrast": contrast,
+    "Sharpness": sharpness,
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+}

@@ -98,10 +98,20 @@ def _project(image, matrix, draw):
     # Once, when the graph is built, on the pixels' numbers: moving an image is then one gather.
     with tf.init_scope():
         numbers = tf.reshape(tf.range(height * width), [1, height, width, 1])
-        maps = tf.concat([tf.raw_ops.ImageProjectiveTransformV3(
-            images=numbers, transforms=tf.reshape(tf.stack([*matrix(sign), 0.0, 0.0]), [1, 8]),
-            output_shape=[height, width], fill_value=float(height * width), interpolation="NEAREST",
-            fill_mode="CONSTANT")[..., 0] for sign in (1.0, -1.0)], 0)  # fmt: skip
+        maps = tf.concat(
+            [
+                tf.raw_ops.ImageProjectiveTransformV3(
+                    images=numbers,
+                    transforms=tf.reshape(tf.stack([*matrix(sign), 0.0, 0.0]), [1, 8]),
+                    output_shape=[height, width],
+                    fill_value=float(height * width),
+                    interpolation="NEAREST",
+                    fill_mode="CONSTANT",
+                )[..., 0]
+                for sign in (1.0, -1.0)
+            ],
+            0,
+        )
     return read_pixels(image, maps, draw)
 
 
@@ -116,7 +126,9 @@ def stretch(image, dtype):
     scale = tf.where(several, 255.0 / tf.where(several, high - low, 1.0), 1.0)
     offset = tf.where(several, -low * scale, 0.0)
     # A row of pixels is one axis: broadcasting along three channels is slow.
-    stretched = tf.cast(tf.reshape(image, [height, width * 3]), dtype) * tf.tile(scale, [width]) + tf.tile(offset, [width])
+    stretched = tf.cast(tf.reshape(image, [height, width * 3]), dtype) * tf.tile(scale, [width]) + tf.tile(
+        offset, [width]
+    )
     return tf.reshape(tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8), image.shape)
 
 
@@ -261,9 +273,20 @@ def cutout(image, magnitude, draw):
 
 
 OPS: dict[str, Callable] = {
-    "AutoContrast": auto_contrast, "Equalize": equalize, "Invert": invert, "Rotate": rotate,
-    "Posterize": posterize, "Solarize": solarize, "Color": color, "Contrast": contrast,
-    "Brightness": brightness, "Sharpness": sharpness, "ShearX": shear_x, "ShearY": shear_y,
-    "TranslateX": translate_x, "TranslateY": translate_y, "Cutout": cutout,
+    "AutoContrast": auto_contrast,
+    "Equalize": equalize,
+    "Invert": invert,
+    "Rotate": rotate,
+    "Posterize": posterize,
+    "Solarize": solarize,
+    "Color": color,
+    "Contrast": contrast,
+    "Brightness": brightness,
+    "Sharpness": sharpness,
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+    "Cutout": cutout,
     "SolarizeAdd": solarize_add,
-}  # fmt: skip
+}

@@ -84,14 +84,18 @@ def _open_mnist5k(split: str, data_dir: str) -> Source:
     images = np.repeat(pixels[rows].astype(np.uint8).reshape(-1, 28, 28, 1), 3, axis=-1)
     images, targets = tf.constant(images), tf.constant(labels[rows], tf.int32)
     return Source(
-        name=f"mnist5k:{split}", count=len(rows), class_names=tuple(str(i) for i in range(10)),
+        name=f"mnist5k:{split}",
+        count=len(rows),
+        class_names=tuple(str(i) for i in range(10)),
         load=lambda index, window=None: (take(images[index], window), targets[index]),
-        ids=lambda indices: np.char.mod(b"mnist5k/%04d", rows[indices]))  # fmt: skip
+        ids=lambda indices: np.char.mod(b"mnist5k/%04d", rows[indices]),
+    )
 
 
 def _image_files(folder: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder)
-                  if entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES))  # fmt: skip
+    return sorted(
+        entry.name for entry in os.scandir(folder) if entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES)
+    )
 
 
 def _open_folder(path: str, data_dir: str) -> Source:
@@ -102,8 +106,10 @@ def _open_folder(path: str, data_dir: str) -> Source:
     classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
     files, labels = [], []
     if classes and _image_files(path):
-        raise UserError(f"folder:{path}: it holds both images and sub-folders ({classes[0]!r}); it is either one "
-                        "sub-folder per class, or images without labels")  # fmt: skip
+        raise UserError(
+            f"folder:{path}: it holds both images and sub-folders ({classes[0]!r}); it is either one "
+            "sub-folder per class, or images without labels"
+        )
     if classes:
         for label, name in enumerate(classes):
             inside = _image_files(os.path.join(path, name))
@@ -115,8 +121,10 @@ def _open_folder(path: str, data_dir: str) -> Source:
         files = _image_files(path)
         labels = [-1] * len(files)
     if not files:
-        raise UserError(f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}); put them "
-                        "into one sub-folder per class, or straight into it if they have no labels")  # fmt: skip
+        raise UserError(
+            f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}); put them "
+            "into one sub-folder per class, or straight into it if they have no labels"
+        )
     ids = np.array([os.fsencode(file) for file in files])
     stats = [os.stat(os.path.join(path, file)) for file in files]
     stamp = hashlib.sha256(repr([(stat.st_size, stat.st_mtime_ns) for stat in stats]).encode()).hexdigest()
@@ -126,8 +134,9 @@ def _open_folder(path: str, data_dir: str) -> Source:
     def load(index, window=None):
         return decode_image(tf.io.read_file(paths[index]), window), targets[index]
 
-    return Source(f"folder:{path}", len(files), tuple(classes), load, lambda indices: ids[indices],
-                  stamp, may_be_broken=True)  # fmt: skip
+    return Source(
+        f"folder:{path}", len(files), tuple(classes), load, lambda indices: ids[indices], stamp, may_be_broken=True
+    )
 
 
 def _open_tfds(name: str, data_dir: str) -> Source:
@@ -146,13 +155,16 @@ def _open_tfds(name: str, data_dir: str) -> Source:
     try:
         builder.download_and_prepare()
     except Exception as error:  # of the network, of the disk, of a package that a builder needs
-        raise UserError(f"tfds:{name}: the data set could not be prepared in {builder.data_dir}: "
-                        f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error  # fmt: skip
+        raise UserError(
+            f"tfds:{name}: the data set could not be prepared in {builder.data_dir}: "
+            f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        ) from error
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except (KeyError, ValueError) as error:
-        raise UserError(f"tfds:{name}: cannot read split {split!r} ({error}); there are "
-                        f"{', '.join(builder.info.splits)}") from None  # fmt: skip
+        raise UserError(
+            f"tfds:{name}: cannot read split {split!r} ({error}); there are {', '.join(builder.info.splits)}"
+        ) from None
 
     def read(index):
         record = records[int(index)]
@@ -168,8 +180,12 @@ def _open_tfds(name: str, data_dir: str) -> Source:
         return image, label
 
     return Source(
-        f"tfds:{name}", len(records), tuple(builder.info.features["label"].names), load,
-        lambda indices: np.char.add(f"{name}#".encode(), np.char.mod(b"%d", indices)))  # fmt: skip
+        f"tfds:{name}",
+        len(records),
+        tuple(builder.info.features["label"].names),
+        load,
+        lambda indices: np.char.add(f"{name}#".encode(), np.char.mod(b"%d", indices)),
+    )
 
 
 OPENERS = {"mnist5k": _open_mnist5k, "folder": _open_folder, "tfds": _open_tfds}
@@ -188,6 +204,7 @@ def open_source(name: str, data_dir: str = "") -> Source:
     """
     kind, colon, rest = name.partition(":")
     if not colon or kind not in OPENERS:
-        raise UserError(f"cannot read the data source {name!r}: write KIND:REST, where KIND is one of "
-                        f"{', '.join(OPENERS)}")  # fmt: skip
+        raise UserError(
+            f"cannot read the data source {name!r}: write KIND:REST, where KIND is one of {', '.join(OPENERS)}"
+        )
     return OPENERS[kind](rest, data_dir)

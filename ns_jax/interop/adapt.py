@@ -23,8 +23,13 @@ def fresh_classifier(artifact: Artifact, class_names: Sequence[str], seed: int =
     return dataclasses.replace(artifact, variables=variables, card=artifact.card | {"class_names": list(class_names)})
 
 
-def adapt(artifact: Artifact, resolution: int | None = None, num_classes: int | None = None,
-          class_names: Sequence[str] | None = None, seed: int = 0) -> Artifact:  # fmt: skip
+def adapt(
+    artifact: Artifact,
+    resolution: int | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Artifact:
     """A model with what is not None changed; see `ns_jax.load`.
 
     Raises:

@@ -51,9 +51,17 @@ def default_class_names(num_classes: int) -> list[str]:
 def model_card(row: Variant, num_classes: int, **known) -> dict:
     """What model.json says about a model of a row of the table; `known` replaces the row's own."""
     card = {
-        "variant": row.name, "class_names": default_class_names(num_classes), "resolution": row.test_resolution,
-        "crop_padding": row.crop_padding, "interpolation": row.interpolation, "mean": row.mean, "std": row.std,
-        "steps": None, "training": None, "teacher": None}  # fmt: skip
+        "variant": row.name,
+        "class_names": default_class_names(num_classes),
+        "resolution": row.test_resolution,
+        "crop_padding": row.crop_padding,
+        "interpolation": row.interpolation,
+        "mean": row.mean,
+        "std": row.std,
+        "steps": None,
+        "training": None,
+        "teacher": None,
+    }
     return card | known
 
 
@@ -66,8 +74,10 @@ def save_artifact(folder: epath.Path, variables: dict, card: dict) -> None:
     flat = {key: np.ascontiguousarray(value) for key, value in flatten_dict(variables, sep="/").items()}
     broken = [key for key, value in flat.items() if not np.isfinite(value).all()]
     if broken:
-        raise UserError(f"{broken[0]} is not finite after the last step: lower base_learning_rate, and delete the "
-                        "checkpoints to start anew")  # fmt: skip
+        raise UserError(
+            f"{broken[0]} is not finite after the last step: lower base_learning_rate, and delete the "
+            "checkpoints to start anew"
+        )
     data = safetensors.numpy.save(flat)
     write_bytes(folder / WEIGHTS, data)
     write_json(folder / CARD, card | {"fingerprint": hashlib.sha256(data).hexdigest()})
@@ -109,6 +119,7 @@ def describe_differences(have: dict[str, tuple], want: dict[str, tuple]) -> str:
     """Every missing, surplus and misshapen array of {name: shape}; empty where there is none."""
     problems = [f"missing {key}" for key in sorted(want.keys() - have.keys())]
     problems += [f"surplus {key}" for key in sorted(have.keys() - want.keys())]
-    problems += [f"{key} is {have[key]}, not {want[key]}" for key in sorted(want.keys() & have.keys())
-                 if have[key] != want[key]]  # fmt: skip
+    problems += [
+        f"{key} is {have[key]}, not {want[key]}" for key in sorted(want.keys() & have.keys()) if have[key] != want[key]
+    ]
     return "; ".join(problems)

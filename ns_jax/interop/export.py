@@ -75,9 +75,14 @@ def write_saved_model(path: epath.Path, artifact: Artifact) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8, name="images")], autograph=False)
     def serve(images):
         weights = [weight.read_value() for weight in module.weights]
-        (logits,) = xla.call_module([*weights, images], version=version, module=program, Tout=[tf.float32],
-                                    Sout=[tf.TensorShape([None, classes])],
-                                    platforms=[platform.upper() for platform in PLATFORMS])  # fmt: skip
+        (logits,) = xla.call_module(
+            [*weights, images],
+            version=version,
+            module=program,
+            Tout=[tf.float32],
+            Sout=[tf.TensorShape([None, classes])],
+            platforms=[platform.upper() for platform in PLATFORMS],
+        )
         return {"logits": logits}
 
     tf.saved_model.save(module, str(path), signatures={"serving_default": serve})

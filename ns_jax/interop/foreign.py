@@ -21,9 +21,12 @@ SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2)")  # names of timm's 
 ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])")
 ADVPROP_MEAN_STD = (0.5, 0.5, 0.5)
 OTHER_NAMINGS = {  # beginning of a name -> whose it is
-    "features.": "torchvision", "_conv_stem.": "efficientnet_pytorch", "backbone.": "a segmentation or detection model",
-    "stem_conv": "keras.applications", "layer1.": "a ResNet of torchvision or timm",
-}  # fmt: skip
+    "features.": "torchvision",
+    "_conv_stem.": "efficientnet_pytorch",
+    "backbone.": "a segmentation or detection model",
+    "stem_conv": "keras.applications",
+    "layer1.": "a ResNet of torchvision or timm",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,10 @@ def _agreement(foreign: ForeignWeights, row: EfficientNetVariant) -> float:
     out_axis = -1 if foreign.scheme == "tf" else 0
     stem = foreign.shapes.get(known["params/stem/kernel"].name, (0,))
     head = foreign.shapes.get(known["params/head/kernel"].name, (0,))
-    equal = [stem[out_axis] == row.round_filters(row.stem_filters), head[out_axis] == row.round_filters(row.head_filters)]
+    equal = [
+        stem[out_axis] == row.round_filters(row.stem_filters),
+        head[out_axis] == row.round_filters(row.head_filters),
+    ]
     return common + 0.01 * sum(equal)
 
 
@@ -96,9 +102,11 @@ def refuse_symmetric_padding(scheme: str, said: str, where) -> None:
       UserError: it is the name of such a model.
     """
     if scheme != "tf" and SYMMETRIC.search(said):
-        raise UserError(f"{where}: {said} names a model trained in PyTorch, with symmetric padding and batch norm's "
-                        "epsilon 1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or "
-                        "rename the file, or its folder, if it is one)")  # fmt: skip
+        raise UserError(
+            f"{where}: {said} names a model trained in PyTorch, with symmetric padding and batch norm's "
+            "epsilon 1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or "
+            "rename the file, or its folder, if it is one)"
+        )
 
 
 def _resolution(row, foreign: ForeignWeights) -> int:
@@ -132,8 +140,10 @@ def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact
         name = known[key]
         want[name.name] = tuple(name.from_ours(np.broadcast_to(np.float32(0), shape)).shape)
     if problems := describe_differences(foreign.shapes, want):
-        raise UserError(f"the weights in {foreign.where} do not fit {row.name}: "
-                        f"{_likely_reason(foreign, row, bool(variant))}; {problems}")  # fmt: skip
+        raise UserError(
+            f"the weights in {foreign.where} do not fit {row.name}: "
+            f"{_likely_reason(foreign, row, bool(variant))}; {problems}"
+        )
     flat = {key: np.ascontiguousarray(name.to_ours(foreign.get(name.name)), np.float32) for key, name in known.items()}
     card = model_card(row, bias[0], resolution=_resolution(row, foreign), imported_from=epath.Path(foreign.where).name)
     if ADVPROP.search(f"{architecture} {path}"):
@@ -149,8 +159,10 @@ def check_artifact(artifact: Artifact) -> None:
     have = {key: tuple(value.shape) for key, value in flatten_dict(artifact.variables, sep="/").items()}
     count = len(artifact.card["class_names"])
     if problems := describe_differences(have, expected_shapes(get_variant(artifact.card["variant"]), count)):
-        raise UserError(f"the weights in {artifact.folder} do not fit {artifact.card['variant']} with {count} classes, "
-                        f"which its card names: {problems}")  # fmt: skip
+        raise UserError(
+            f"the weights in {artifact.folder} do not fit {artifact.card['variant']} with {count} classes, "
+            f"which its card names: {problems}"
+        )
 
 
 def to_foreign(artifact: Artifact, scheme: str) -> dict[str, np.ndarray]:
@@ -159,5 +171,7 @@ def to_foreign(artifact: Artifact, scheme: str) -> dict[str, np.ndarray]:
     if not isinstance(row, EfficientNetVariant):
         raise UserError(f"{row.name} has no names in other libraries: take --format=artifact, saved_model or stablehlo")
     flat = flatten_dict(artifact.variables, sep="/")
-    return {name.name: np.ascontiguousarray(name.from_ours(np.asarray(flat[key])))
-            for key, name in names(row, scheme).items()}  # fmt: skip
+    return {
+        name.name: np.ascontiguousarray(name.from_ours(np.asarray(flat[key])))
+        for key, name in names(row, scheme).items()
+    }

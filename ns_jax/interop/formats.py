@@ -33,14 +33,25 @@ WEIGHTS = {
     "npz": Format("npz", npz.read_npz, npz.write_npz),
     "tf": Format("tf", tf_checkpoint.read_checkpoint, tf_checkpoint.write_checkpoint),
 }
-PROGRAMS = {"saved_model": (export.write_saved_model, export.run_saved_model),
-            "stablehlo": (export.write_stablehlo, export.run_stablehlo)}  # fmt: skip
+PROGRAMS = {
+    "saved_model": (export.write_saved_model, export.run_saved_model),
+    "stablehlo": (export.write_stablehlo, export.run_stablehlo),
+}
 WRITABLE = ("artifact", *(name for name, one in WEIGHTS.items() if one.write), *PROGRAMS)
-SUFFIXES = {".safetensors": "timm", ".pth": "pth", ".pt": "pth", ".tar": "pth", ".bin": "pth", ".npz": "npz",
-            ".stablehlo": "stablehlo"}  # fmt: skip
-KNOWN = ("a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, "
-         "timm's .safetensors, .pth or .pth.tar, an official TensorFlow checkpoint (folder or prefix), "
-         "efficientnet-jax's .npz, or a name as tf_efficientnet_b0.ns_jft_in1k")  # fmt: skip
+SUFFIXES = {
+    ".safetensors": "timm",
+    ".pth": "pth",
+    ".pt": "pth",
+    ".tar": "pth",
+    ".bin": "pth",
+    ".npz": "npz",
+    ".stablehlo": "stablehlo",
+}
+KNOWN = (
+    "a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, "
+    "timm's .safetensors, .pth or .pth.tar, an official TensorFlow checkpoint (folder or prefix), "
+    "efficientnet-jax's .npz, or a name as tf_efficientnet_b0.ns_jft_in1k"
+)
 
 
 def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:

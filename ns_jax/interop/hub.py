@@ -36,6 +36,8 @@ def download(repo: str) -> epath.Path:
     try:
         folder = huggingface_hub.snapshot_download(repo, allow_patterns=["config.json", "model.safetensors"])
     except Exception as error:  # the hub's own errors, and those of the network below it
-        raise UserError(f"cannot get {repo} from the Hugging Face hub ({str(error).strip().splitlines()[0]}): is there a "
-                        "network? A downloaded file can be given by its path.") from None  # fmt: skip
+        raise UserError(
+            f"cannot get {repo} from the Hugging Face hub ({str(error).strip().splitlines()[0]}): is there a "
+            "network? A downloaded file can be given by its path."
+        ) from None
     return epath.Path(folder)

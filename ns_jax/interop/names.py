@@ -16,9 +16,13 @@ LEAVES = {  # kind of layer -> {ours: (tf, torch)}
     "depthwise": {"params/kernel": ("depthwise_kernel", "weight")},
     "conv_bias": {"params/kernel": ("kernel", "weight"), "params/bias": ("bias", "bias")},
     "dense": {"params/kernel": ("kernel", "weight"), "params/bias": ("bias", "bias")},
-    "bn": {"params/scale": ("gamma", "weight"), "params/bias": ("beta", "bias"),
-           "batch_stats/mean": ("moving_mean", "running_mean"), "batch_stats/var": ("moving_variance", "running_var")},
-}  # fmt: skip
+    "bn": {
+        "params/scale": ("gamma", "weight"),
+        "params/bias": ("beta", "bias"),
+        "batch_stats/mean": ("moving_mean", "running_mean"),
+        "batch_stats/var": ("moving_variance", "running_var"),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,37 +45,55 @@ def _block_layers(index: int, timm: str, expands: bool) -> list[Layer]:
     layers = []
 
     def conv(name, timm_name, bn_npz):
-        layers.append(Layer(f"{ours}/{name}", "conv", f"{tf}/{next(convs)}", f"{timm}.{timm_name}",
-                            f"{npz}.{'conv_exp' if name == 'expand' else timm_name}"))  # fmt: skip
+        layers.append(
+            Layer(
+                f"{ours}/{name}",
+                "conv",
+                f"{tf}/{next(convs)}",
+                f"{timm}.{timm_name}",
+                f"{npz}.{'conv_exp' if name == 'expand' else timm_name}",
+            )
+        )
         norm(f"{name}_bn", bn_npz)
 
     def norm(name, bn_npz):
-        layers.append(Layer(f"{ours}/{name}", "bn", f"{tf}/{next(norms)}", f"{timm}.{next(torch_norms)}",
-                            f"{npz}.{bn_npz}"))  # fmt: skip
+        layers.append(
+            Layer(f"{ours}/{name}", "bn", f"{tf}/{next(norms)}", f"{timm}.{next(torch_norms)}", f"{npz}.{bn_npz}")
+        )
 
     if expands:
         conv("expand", "conv_pw", "bn_exp")
-    layers.append(Layer(f"{ours}/depthwise", "depthwise", f"{tf}/depthwise_conv2d", f"{timm}.conv_dw", f"{npz}.conv_dw"))
+    layers.append(
+        Layer(f"{ours}/depthwise", "depthwise", f"{tf}/depthwise_conv2d", f"{timm}.conv_dw", f"{npz}.conv_dw")
+    )
     norm("depthwise_bn", "bn_dw")
-    layers.append(Layer(f"{ours}/se/reduce", "conv_bias", f"{tf}/se/conv2d", f"{timm}.se.conv_reduce", f"{npz}.se.reduce"))
-    layers.append(Layer(f"{ours}/se/expand", "conv_bias", f"{tf}/se/conv2d_1", f"{timm}.se.conv_expand", f"{npz}.se.expand"))
+    layers.append(
+        Layer(f"{ours}/se/reduce", "conv_bias", f"{tf}/se/conv2d", f"{timm}.se.conv_reduce", f"{npz}.se.reduce")
+    )
+    layers.append(
+        Layer(f"{ours}/se/expand", "conv_bias", f"{tf}/se/conv2d_1", f"{timm}.se.conv_expand", f"{npz}.se.expand")
+    )
     conv("project", *(("conv_pwl", "bn_pwl") if expands else ("conv_pw", "bn_pw")))
     return layers
 
 
 def layers(row: EfficientNetVariant) -> list[Layer]:
     """All layers with weights, from the stem to the classifier."""
-    found = [Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv"),
-             Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn")]  # fmt: skip
+    found = [
+        Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv"),
+        Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn"),
+    ]
     index = 0
     for number, stage in enumerate(row.stages):
         for repeat in range(row.round_repeats(stage.repeats)):
             found += _block_layers(index, f"blocks.{number}.{repeat}", stage.expand != 1)
             index += 1
-    return [*found,
-            Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw"),
-            Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn"),
-            Layer("classifier", "dense", "head/dense", "classifier", "head.classifier")]  # fmt: skip
+    return [
+        *found,
+        Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw"),
+        Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn"),
+        Layer("classifier", "dense", "head/dense", "classifier", "head.classifier"),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,10 +29,19 @@ def read_npz(path: epath.Path, ema: bool) -> ForeignWeights:
 
 def write_npz(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None:
     """Writes names, types and arrays as efficientnet-jax does, and the card, which it does not look at."""
-    types = [{4: "Conv2d", 2: "Linear"}.get(value.ndim, "BatchNorm2d" if ".bn" in name else
-             "Linear" if "classifier" in name else "Conv2d") for name, value in arrays.items()]  # fmt: skip
+    types = [
+        {4: "Conv2d", 2: "Linear"}.get(
+            value.ndim, "BatchNorm2d" if ".bn" in name else "Linear" if "classifier" in name else "Conv2d"
+        )
+        for name, value in arrays.items()
+    ]
     buffer = io.BytesIO()
     numbered = {str(i): value for i, value in enumerate(arrays.values())}
-    np.savez(buffer, names=np.array(list(arrays)), types=np.array(types),
-             **{EMBEDDED: np.array(artifact.embedded_card())}, **numbered)
+    np.savez(
+        buffer,
+        names=np.array(list(arrays)),
+        types=np.array(types),
+        **{EMBEDDED: np.array(artifact.embedded_card())},
+        **numbered,
+    )
     write_bytes(path, buffer.getvalue())

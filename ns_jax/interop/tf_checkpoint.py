@@ -49,13 +49,16 @@ def read_checkpoint(path: epath.Path, ema: bool) -> ForeignWeights:
             raise UserError(f"{prefix} is not a readable TensorFlow checkpoint ({reason})") from None
 
     reader = readable(tf.train.load_checkpoint, prefix)
-    stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
-              if not NOT_WEIGHTS.search(name)}  # fmt: skip
+    stored = {
+        name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items() if not NOT_WEIGHTS.search(name)
+    }
     stem = re.compile(rf"(.*)stem/conv2d/kernel({EMA})?")
     root = next((found[1] for found in map(stem.fullmatch, stored) if found), "")
     if ema and not any(name.endswith(EMA) for name in stored):
-        raise UserError(f"{prefix} has no moving averages, with which these models are meant to be used: ema=False "
-                        "takes its raw weights")  # fmt: skip
+        raise UserError(
+            f"{prefix} has no moving averages, with which these models are meant to be used: ema=False "
+            "takes its raw weights"
+        )
     chosen = {}  # canonical name -> stored name
     for name in stored:
         raw = name.removesuffix(EMA)
@@ -79,6 +82,10 @@ def write_checkpoint(path: epath.Path, arrays: dict[str, np.ndarray], artifact) 
     root = artifact.card["variant"]
     values = {f"{root}/{name}{suffix}": value for suffix in ("", EMA) for name, value in arrays.items()}
     values["global_step"] = np.int64(artifact.card["steps"] or 0)
-    tf.raw_ops.SaveV2(prefix=str(path / "model.ckpt"), tensor_names=list(values), shape_and_slices=[""] * len(values),
-                      tensors=list(values.values()))  # fmt: skip
+    tf.raw_ops.SaveV2(
+        prefix=str(path / "model.ckpt"),
+        tensor_names=list(values),
+        shape_and_slices=[""] * len(values),
+        tensors=list(values.values()),
+    )
     (path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')

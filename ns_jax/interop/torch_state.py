@@ -28,7 +28,9 @@ def _card(weights: epath.Path) -> dict:
     config = read_json(path)
     pretrained = config.get("pretrained_cfg", {})
     if pretrained.get("interpolation", "bicubic") != "bicubic":
-        raise UserError(f"{path}: images were resized by {pretrained['interpolation']} interpolation; only bicubic is known")
+        raise UserError(
+            f"{path}: images were resized by {pretrained['interpolation']} interpolation; only bicubic is known"
+        )
     card = {"architecture": config.get("architecture", "")}
     card |= {key: tuple(pretrained[key]) for key in ("mean", "std") if key in pretrained}
     if "input_size" in pretrained:
@@ -61,8 +63,11 @@ def read_safetensors(path: epath.Path, ema: bool) -> ForeignWeights:
 
 def write_safetensors(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None:
     """Writes timm's names, with the counters that its strict loading wants, and the card among the metadata."""
-    counters = {name.replace("running_mean", COUNTER): np.zeros((), np.int64)
-                for name in arrays if name.endswith("running_mean")}  # fmt: skip
+    counters = {
+        name.replace("running_mean", COUNTER): np.zeros((), np.int64)
+        for name in arrays
+        if name.endswith("running_mean")
+    }
     metadata = {"format": "pt", EMBEDDED: artifact.embedded_card()}
     write_bytes(path, safetensors.numpy.save(arrays | counters, metadata=metadata))
 
@@ -76,8 +81,9 @@ def read_pth(path: epath.Path, ema: bool) -> ForeignWeights:
     try:
         import torch
     except ImportError:
-        raise UserError(f"{path}: reading .pth needs PyTorch (pip install torch); the same weights as .safetensors "
-                        "do not") from None  # fmt: skip
+        raise UserError(
+            f"{path}: reading .pth needs PyTorch (pip install torch); the same weights as .safetensors do not"
+        ) from None
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # of a training checkpoint's args
             state = torch.load(str(path), map_location="cpu", weights_only=True)

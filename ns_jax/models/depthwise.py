@@ -42,7 +42,9 @@ def _computed_once(x):
 
 def _weighted_sum(terms):
     """Sum of pixels [N, H, W, C] times weight [C] over pairs, in float32."""
-    products = (pixels.astype(jnp.float32) * weight.astype(jnp.float32).reshape(1, 1, 1, -1) for pixels, weight in terms)
+    products = (
+        pixels.astype(jnp.float32) * weight.astype(jnp.float32).reshape(1, 1, 1, -1) for pixels, weight in terms
+    )
     return functools.reduce(jnp.add, products)
 
 
@@ -58,8 +60,10 @@ def _cpu(x, kernel, stride):
 def _phase_taps(size, k, stride):
     """Per phase p % stride of the input pixels p, the (tap, offset) of outputs p // stride + offset that they meet."""
     ((low, _),) = lax.padtype_to_pads((size,), (k,), (stride,), "SAME")
-    return [[(i, (phase + low - i) // stride) for i in range(k) if (phase + low - i) % stride == 0]
-            for phase in range(stride)]  # fmt: skip
+    return [
+        [(i, (phase + low - i) // stride) for i in range(k) if (phase + low - i) % stride == 0]
+        for phase in range(stride)
+    ]
 
 
 def _cpu_input_grad(g, kernel, x_shape, stride):
@@ -67,14 +71,21 @@ def _cpu_input_grad(g, kernel, x_shape, stride):
     # correlation without stride or holes.
     k, (n, out_h, out_w, c) = kernel.shape[0], g.shape
     taps_h, taps_w = (_phase_taps(size, k, stride) for size in x_shape[1:3])
-    lows, highs = zip(*((max(-o for taps in phases for _, o in taps), max(o for taps in phases for _, o in taps))
-                        for phases in (taps_h, taps_w)), strict=True)  # fmt: skip
+    lows, highs = zip(
+        *(
+            (max(-o for taps in phases for _, o in taps), max(o for taps in phases for _, o in taps))
+            for phases in (taps_h, taps_w)
+        ),
+        strict=True,
+    )
     lows, highs = [max(0, low) for low in lows], [max(0, high) for high in highs]
     padded = jnp.pad(g, ((0, 0), (lows[0], highs[0]), (lows[1], highs[1]), (0, 0)))
 
     def phase(rows, columns):
-        terms = [(_tap(padded, lows[0] + down, lows[1] + right, out_h, out_w, 1), kernel[i, j, 0])
-                 for (i, down), (j, right) in itertools.product(rows, columns)]  # fmt: skip
+        terms = [
+            (_tap(padded, lows[0] + down, lows[1] + right, out_h, out_w, 1), kernel[i, j, 0])
+            for (i, down), (j, right) in itertools.product(rows, columns)
+        ]
         return _weighted_sum(terms).astype(g.dtype) if terms else jnp.zeros_like(g)
 
     if stride == 1:
@@ -125,9 +136,11 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
       [N, ceil(H / stride), ceil(W / stride), C], the dtype of `x`.
     """
     return lax.platform_dependent(
-        x, kernel,
+        x,
+        kernel,
         cpu=functools.partial(_cpu, stride=stride),
-        default=functools.partial(native_conv, stride=stride, padding="SAME"))  # fmt: skip
+        default=functools.partial(native_conv, stride=stride, padding="SAME"),
+    )
 
 
 def _forward(x, kernel, stride):
@@ -137,13 +150,18 @@ def _forward(x, kernel, stride):
 def _backward(stride, residuals, g):
     x, kernel = residuals
     input_grad = lax.platform_dependent(
-        g, kernel,
+        g,
+        kernel,
         cpu=functools.partial(_cpu_input_grad, x_shape=x.shape, stride=stride),
-        default=functools.partial(input_gradient, x_shape=x.shape, stride=stride, padding="SAME"))  # fmt: skip
+        default=functools.partial(input_gradient, x_shape=x.shape, stride=stride, padding="SAME"),
+    )
     kernel_grad = lax.platform_dependent(
-        x, g, kernel,
+        x,
+        g,
+        kernel,
         cpu=functools.partial(_cpu_kernel_grad, stride=stride),
-        default=functools.partial(kernel_gradient, stride=stride, padding="SAME"))  # fmt: skip
+        default=functools.partial(kernel_gradient, stride=stride, padding="SAME"),
+    )
     return input_grad, kernel_grad
 
 

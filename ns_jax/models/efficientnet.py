@@ -114,7 +114,10 @@ class EfficientNet(nn.Module):
             call = nn.remat(call, prevent_cse=len(blocks) == 1, static_argnums=(2,) if len(blocks) == 1 else ())
         if len(blocks) == 1:
             return call(block, x, drop_rates[0])
-        loop = nn.scan(lambda block, x, drop_rate: (call(block, x, drop_rate), None), length=len(blocks),
-                       variable_axes={"params": 0, "batch_stats": 0},
-                       split_rngs={"params": True, "noise": True})  # fmt: skip
+        loop = nn.scan(
+            lambda block, x, drop_rate: (call(block, x, drop_rate), None),
+            length=len(blocks),
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True, "noise": True},
+        )
         return loop(block, x, jnp.array(drop_rates, jnp.float32))[0]

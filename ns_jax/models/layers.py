@@ -59,7 +59,9 @@ class Conv(nn.Module):
             x = native_conv(x, kernel, self.stride, self.padding)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
-            x = (x.astype(bias.dtype) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)  # float32, and so is the bias' gradient
+            x = (x.astype(bias.dtype) + bias.reshape(1, 1, 1, -1)).astype(
+                self.dtype
+            )  # float32, and so is the bias' gradient
         return x
 
 

@@ -14,8 +14,14 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def _conv(x, kernel, stride, padding):
-    return lax.conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), padding, dimension_numbers=LAYOUT,
-                                    feature_group_count=x.shape[-1] // kernel.shape[2])  # fmt: skip
+    return lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        padding,
+        dimension_numbers=LAYOUT,
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
 
 
 def input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple, stride: int, padding) -> jax.Array:
@@ -35,19 +41,32 @@ def _wide_kernel_gradient(x, g, kernel, stride, padding):
     sizes, taps, outs = x.shape[1:3], kernel.shape[:2], g.shape[1:3]
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(sizes, taps, (stride, stride), padding)
-    pads = [(low, tap + (out - 1) * stride - size - low)
-            for (low, _), tap, out, size in zip(padding, taps, outs, sizes, strict=True)]  # fmt: skip
-    return lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=(stride, stride),
-                                    dimension_numbers=("CHWN", "IHWO", "HWNC"),
-                                    batch_group_count=x.shape[-1] // kernel.shape[2],
-                                    preferred_element_type=kernel.dtype)  # fmt: skip
+    pads = [
+        (low, tap + (out - 1) * stride - size - low)
+        for (low, _), tap, out, size in zip(padding, taps, outs, sizes, strict=True)
+    ]
+    return lax.conv_general_dilated(
+        x,
+        g,
+        (1, 1),
+        pads,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        batch_group_count=x.shape[-1] // kernel.shape[2],
+        preferred_element_type=kernel.dtype,
+    )
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, kernel: jax.Array, stride: int, padding) -> jax.Array:
     """Gradient of `native_conv` with respect to its kernel, whose shape and dtype it has."""
     options = {"stride": stride, "padding": padding}
-    return lax.platform_dependent(x, g, kernel, tpu=functools.partial(_wide_kernel_gradient, **options),
-                                  default=functools.partial(_narrow_kernel_gradient, **options))  # fmt: skip
+    return lax.platform_dependent(
+        x,
+        g,
+        kernel,
+        tpu=functools.partial(_wide_kernel_gradient, **options),
+        default=functools.partial(_narrow_kernel_gradient, **options),
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

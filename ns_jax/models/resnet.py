@@ -35,11 +35,19 @@ class ConvBatchNorm(nn.Module):
     def __call__(self, x, train: bool):
         side = self.kernel // 2
         padding = ((side, side), (side, side)) if self.stride > 1 else "SAME"
-        x = Conv(self.filters, self.kernel, self.stride, padding=padding, kernel_init=conv_init,
-                 dtype=self.dtype, name="conv")(x)  # fmt: skip
+        x = Conv(
+            self.filters,
+            self.kernel,
+            self.stride,
+            padding=padding,
+            kernel_init=conv_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
         init = nn.initializers.zeros_init() if self.last else nn.initializers.ones_init()
-        return BatchNorm(self.bn_groups, momentum=BN_MOMENTUM, epsilon=BN_EPSILON, scale_init=init,
-                         dtype=self.dtype, name="bn")(x, train)  # fmt: skip
+        return BatchNorm(
+            self.bn_groups, momentum=BN_MOMENTUM, epsilon=BN_EPSILON, scale_init=init, dtype=self.dtype, name="bn"
+        )(x, train)
 
 
 class Bottleneck(nn.Module):
@@ -82,8 +90,9 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         row = self.variant
-        x = nn.relu(ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")(
-            images, train and not self.frozen_blocks))  # fmt: skip
+        x = nn.relu(
+            ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")(images, train and not self.frozen_blocks)
+        )
         reductions = [x]
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
         index = 0
@@ -92,10 +101,13 @@ class ResNet(nn.Module):
                 reductions.append(x)
             for repeat in range(repeats):
                 x = Bottleneck(
-                    64 * 2**stage, 2 if stage > 0 and repeat == 0 else 1,
-                    self.stochastic_depth_rate * index / row.num_blocks, self.bn_groups, self.dtype,
-                    name=f"blocks_{index}")(
-                        x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))  # fmt: skip
+                    64 * 2**stage,
+                    2 if stage > 0 and repeat == 0 else 1,
+                    self.stochastic_depth_rate * index / row.num_blocks,
+                    self.bn_groups,
+                    self.dtype,
+                    name=f"blocks_{index}",
+                )(x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))
                 index += 1
                 if index == self.frozen_blocks:
                     x = lax.stop_gradient(x)

@@ -38,8 +38,7 @@ EFFICIENTNET_STAGES = (
     Stage(kernel=3, repeats=1, filters=320, expand=6, stride=1),
 )
 SVHN_STAGES = tuple(
-    dataclasses.replace(stage, stride=1) if i in (1, 2) else stage
-    for i, stage in enumerate(EFFICIENTNET_STAGES)
+    dataclasses.replace(stage, stride=1) if i in (1, 2) else stage for i, stage in enumerate(EFFICIENTNET_STAGES)
 )
 SMALL_STAGES = (
     Stage(kernel=3, repeats=1, filters=16, expand=1, stride=1),

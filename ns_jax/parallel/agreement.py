@@ -55,7 +55,7 @@ MUST_BE_EQUAL = (
     ("jax", "another jax", "install the same on all"),
     ("workdir", "another --workdir", "give the same command on all"),
     ("config", "another config", "give the same command on all"),
-)  # fmt: skip
+)
 
 
 def source_fingerprint() -> str:
@@ -78,12 +78,16 @@ def disagreement(rows: list[HostRow]) -> str | None:
         if odd:
             like = next(row for row in rows if getattr(row, field) == usual)
             verb = f"and {len(odd) - 1} more have" if len(odd) > 1 else "has"
-            return (f"host {odd[0].name} {verb} {what} than host {like.name} ({getattr(odd[0], field)} there, "
-                    f"{usual} here): {remedy}")  # fmt: skip
+            return (
+                f"host {odd[0].name} {verb} {what} than host {like.name} ({getattr(odd[0], field)} there, "
+                f"{usual} here): {remedy}"
+            )
     first, last = min(rows, key=lambda row: row.clock), max(rows, key=lambda row: row.clock)
     if last.clock - first.clock > CLOCKS_APART_SECONDS:
-        return (f"the clock of host {last.name} is {last.clock - first.clock:.0f} s ahead of that of host {first.name}: "
-                "set them")  # fmt: skip
+        return (
+            f"the clock of host {last.name} is {last.clock - first.clock:.0f} s ahead of that of host {first.name}: "
+            "set them"
+        )
     return None
 
 
@@ -106,8 +110,16 @@ def check_agreement(config_fingerprint: str, workdir: str) -> None:
         return
     source = source_fingerprint()
     barrier("agreement: all hosts are here")  # else the slowest to start would seem to have a fast clock
-    row = HostRow(socket.gethostname(), jax.process_index(), source, platform.python_version(), jax.__version__,
-                  config_fingerprint[:12], workdir[:1024], time.time())  # fmt: skip
+    row = HostRow(
+        socket.gethostname(),
+        jax.process_index(),
+        source,
+        platform.python_version(),
+        jax.__version__,
+        config_fingerprint[:12],
+        workdir[:1024],
+        time.time(),
+    )
     problem = disagreement(_exchange(row))
     if problem:
         raise UserError(problem)

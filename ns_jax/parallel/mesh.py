@@ -25,8 +25,9 @@ def make_mesh(shard_state: int = 1, devices=None) -> Mesh:
     shard_state = shard_state or count
     if count % shard_state:
         raise UserError(f"parallel.shard_state={shard_state} does not divide the {count} devices")
-    return jax.make_mesh((count // shard_state, shard_state), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2,
-                         devices=devices)  # fmt: skip
+    return jax.make_mesh(
+        (count // shard_state, shard_state), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices
+    )
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:

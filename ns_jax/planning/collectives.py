@@ -8,9 +8,23 @@ from ns_jax.planning.hlo import Computation, Instruction, Program, array_bytes, 
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Name existing memory, or run other computations, which are counted.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "after-all",
-         "partition-id", "replica-id", "opt-barrier"}  # fmt: skip
-_FREE_CUSTOM_CALLS = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast|AsyncCollectiveStart|AsyncCollectiveDone)"')
+_FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "while",
+    "call",
+    "conditional",
+    "after-all",
+    "partition-id",
+    "replica-id",
+    "opt-barrier",
+}
+_FREE_CUSTOM_CALLS = re.compile(
+    r'custom_call_target="(AllocateBuffer|ConcatBitcast|AsyncCollectiveStart|AsyncCollectiveDone)"'
+)
 _SLICES = ("slice", "dynamic-slice", "gather")
 
 
@@ -48,12 +62,19 @@ def find_collectives(text: str) -> list[Collective]:
                 size = sum(array_bytes(holder.instructions[name].shape) for name in instruction.operands)
                 if kind == "all-gather":
                     size *= group_size
-                if kind == "all-reduce" and "kind=kCustom" in caller.attributes and holder.root.opcode == "dynamic-slice":
+                if (
+                    kind == "all-reduce"
+                    and "kind=kCustom" in caller.attributes
+                    and holder.root.opcode == "dynamic-slice"
+                ):
                     kind = "reduce-scatter"
                 op_name = re.search(r'op_name="([^"]*)"', instruction.attributes + caller.attributes)
                 if group_size > 1:
-                    found.append(Collective(kind, size, group_size, execution.times, execution.is_exact,
-                                            op_name[1] if op_name else ""))  # fmt: skip
+                    found.append(
+                        Collective(
+                            kind, size, group_size, execution.times, execution.is_exact, op_name[1] if op_name else ""
+                        )
+                    )
     return found
 
 
@@ -102,7 +123,8 @@ def _continues(holder, instruction):
     These stand in several fusions: one starts them, some go on with them beside a computation, one waits.
     """
     return "async_collective_fusion_config" in instruction.attributes and not any(
-        'custom_call_target="AsyncCollectiveStart"' in part.attributes for part in holder.instructions.values())  # fmt: skip
+        'custom_call_target="AsyncCollectiveStart"' in part.attributes for part in holder.instructions.values()
+    )
 
 
 def _group_size(program, instruction):

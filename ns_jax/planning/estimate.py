@@ -57,9 +57,11 @@ class Estimate:
 
     def roofline(self, row: Generation) -> dict[str, float]:
         """Seconds that one run takes at least for its arithmetic, for its memory and for its network."""
-        return {"compute": sum(self.flops.values()) / self.devices / row.flops,
-                "memory": (self.hbm_bytes or 0) / row.hbm_bandwidth,
-                "network": sum(one.sent_bytes for one in self.traffic) / row.interconnect_bandwidth}  # fmt: skip
+        return {
+            "compute": sum(self.flops.values()) / self.devices / row.flops,
+            "memory": (self.hbm_bytes or 0) / row.hbm_bandwidth,
+            "network": sum(one.sent_bytes for one in self.traffic) / row.interconnect_bandwidth,
+        }
 
     def days(self, row: Generation, utilization: float) -> float:
         """Of all runs, at a share of the peak FLOP/s, or as the roofline allows where that is slower."""
@@ -102,8 +104,14 @@ def estimate(program: Program, devices: int) -> Estimate:
     """Compiles a program. Raises JaxRuntimeError if that fails for anything but memory."""
     traced = program.function.trace(*program.arguments)
     memory, flops = argument_bytes(program, devices), count_flops(traced.jaxpr)
-    common = {"stage": program.stage, "images": program.images, "resolution": program.resolution,
-              "runs": program.runs, "devices": devices, "flops": flops}  # fmt: skip
+    common = {
+        "stage": program.stage,
+        "images": program.images,
+        "resolution": program.resolution,
+        "runs": program.runs,
+        "devices": devices,
+        "flops": flops,
+    }
     began = time.monotonic()
     try:
         compiled = traced.lower().compile()
@@ -111,13 +119,28 @@ def estimate(program: Program, devices: int) -> Estimate:
         used = used_bytes(str(error))
         if used is None:
             raise
-        return Estimate(**common, fits=False, memory=memory, memory_total=max(used, sum(memory.values())),
-                        code_bytes=None, hbm_bytes=None,
-                        traffic=(), compile_seconds=time.monotonic() - began)  # fmt: skip
+        return Estimate(
+            **common,
+            fits=False,
+            memory=memory,
+            memory_total=max(used, sum(memory.values())),
+            code_bytes=None,
+            hbm_bytes=None,
+            traffic=(),
+            compile_seconds=time.monotonic() - began,
+        )
     seconds, stats, text = time.monotonic() - began, compiled.memory_analysis(), compiled.as_text()
     total = stats.peak_memory_in_bytes
-    return Estimate(**common, fits=True, memory=memory | {"temporaries": total - sum(memory.values())}, memory_total=total,
-                    code_bytes=stats.generated_code_size_in_bytes, hbm_bytes=hbm_bytes(text), traffic=_traffic(text), compile_seconds=seconds)  # fmt: skip
+    return Estimate(
+        **common,
+        fits=True,
+        memory=memory | {"temporaries": total - sum(memory.values())},
+        memory_total=total,
+        code_bytes=stats.generated_code_size_in_bytes,
+        hbm_bytes=hbm_bytes(text),
+        traffic=_traffic(text),
+        compile_seconds=seconds,
+    )
 
 
 def used_bytes(message: str) -> int | None:

@@ -41,8 +41,11 @@ class Computation:
         return next(instruction for instruction in self.instructions.values() if instruction.is_root)
 
     def parameter(self, index: int) -> Instruction:
-        return next(instruction for instruction in self.instructions.values()
-                    if instruction.opcode == "parameter" and instruction.operands == (str(index),))  # fmt: skip
+        return next(
+            instruction
+            for instruction in self.instructions.values()
+            if instruction.opcode == "parameter" and instruction.operands == (str(index),)
+        )
 
     def source(self, name: str) -> Instruction:
         """What `name` holds, before copies of it."""
@@ -135,8 +138,13 @@ def executions(program: Program) -> Iterator[Execution]:
             if instruction.opcode == "while":
                 times = _trip_count(program, execution.computation, instruction)
             for name in instruction.called():
-                waiting.append(Execution(program.computations[name], execution.times * (times or 1),
-                                         execution.is_exact and times is not None))  # fmt: skip
+                waiting.append(
+                    Execution(
+                        program.computations[name],
+                        execution.times * (times or 1),
+                        execution.is_exact and times is not None,
+                    )
+                )
 
 
 def _trip_count(program, computation, loop):

@@ -77,8 +77,11 @@ def programs(config, mesh, counts: Counts, teacher: tuple[Variant, int]) -> list
         found.append(_training("finetune", tuned, mesh, counts, teacher))
         resolution = tuned.test_resolution or variant.test_resolution
     if "evaluate" in config.stages:
-        found.append(_prediction("evaluate", config, mesh, variant, resolution, [-(-counts.test // _hosts(mesh))],
-                                 counts.classes))  # fmt: skip
+        found.append(
+            _prediction(
+                "evaluate", config, mesh, variant, resolution, [-(-counts.test // _hosts(mesh))], counts.classes
+            )
+        )
     return found
 
 
@@ -95,8 +98,15 @@ def _prediction(stage, config, mesh, variant, resolution, rounds, num_classes):
     images = _array((size, resolution, resolution, 3), jnp.float32)
     arguments = (variables, images, _array((size,), jnp.int32))
     noise_seed = config.seed if stage == "label" and config.noise.teacher else None
-    return Program(stage, make_predict(model, mesh, noise_seed), arguments, {"parameters": variables, "batch": arguments[1:]},
-                   size, resolution, sum(-(-count // of_host) for count in rounds))  # fmt: skip
+    return Program(
+        stage,
+        make_predict(model, mesh, noise_seed),
+        arguments,
+        {"parameters": variables, "batch": arguments[1:]},
+        size,
+        resolution,
+        sum(-(-count // of_host) for count in rounds),
+    )
 
 
 def _training(stage, config, mesh, counts, teacher):
@@ -120,8 +130,13 @@ def _training(stage, config, mesh, counts, teacher):
             batch["probs"] = _array((unlabeled, counts.classes), jnp.float32)
     training = train.make_training(config, counts.classes, counts.labeled, mesh, online)
     like, arguments = training.like, (training.like, batch)
-    memory = {"parameters": like.params, "optimizer": like.opt_state, "EMA": (like.ema_params, like.ema_batch_stats),
-              "batch": batch, "batch norm statistics": like.batch_stats}  # fmt: skip
+    memory = {
+        "parameters": like.params,
+        "optimizer": like.opt_state,
+        "EMA": (like.ema_params, like.ema_batch_stats),
+        "batch": batch,
+        "batch norm statistics": like.batch_stats,
+    }
     if online:
         arguments += (jax.eval_shape(lambda: model_variables(online, 0, teacher[1])),)
         memory["teacher"] = arguments[-1]

@@ -24,12 +24,15 @@ def levels(config: ConfigDict, devices: int) -> Iterator[list[dict]]:
     parts = [2**power for power in range(12) if 2**power <= batch and batch % 2**power == 0]
     for accumulation_steps in parts or [1]:
         for remat in (False, True) if loops else (False,):
-            yield [{"scan_blocks": loops, "remat": remat, "shard_state": share, "accumulation_steps": accumulation_steps}
-                   for share in shares]  # fmt: skip
+            yield [
+                {"scan_blocks": loops, "remat": remat, "shard_state": share, "accumulation_steps": accumulation_steps}
+                for share in shares
+            ]
 
 
-def search(config: ConfigDict, devices: int, limit: int, build: Callable[[ConfigDict], Program],
-           say: Callable[[str], None]) -> tuple[ConfigDict, Estimate] | None:  # fmt: skip
+def search(
+    config: ConfigDict, devices: int, limit: int, build: Callable[[ConfigDict], Program], say: Callable[[str], None]
+) -> tuple[ConfigDict, Estimate] | None:
     """Tries the levels until one fits: first its most saving member, and if that does, the others.
 
     Args:
@@ -55,8 +58,10 @@ def search(config: ConfigDict, devices: int, limit: int, build: Callable[[Config
             say(f"{text}: the state and the batch alone are {state / 2**30:.2f} of {limit / 2**30:.2f} GiB")
             return None
         found = estimate(program, devices)
-        say(f"{text}: {found.memory_total / 2**30:.2f} of {limit / 2**30:.2f} GiB, "
-            f"{'fits' if found.fits else 'does not fit'} ({found.compile_seconds:.0f} s)")  # fmt: skip
+        say(
+            f"{text}: {found.memory_total / 2**30:.2f} of {limit / 2**30:.2f} GiB, "
+            f"{'fits' if found.fits else 'does not fit'} ({found.compile_seconds:.0f} s)"
+        )
         return (one, found) if found.fits else None
 
     for *cheaper, saving in levels(config, devices):

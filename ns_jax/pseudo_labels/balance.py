@@ -8,13 +8,22 @@ import numpy as np
 def id_hash(ids: np.ndarray, seed: int) -> np.ndarray:
     """uint64 [N]: a random number per id that depends on (seed, id) alone."""
     salt = seed.to_bytes(8, "little", signed=True)
-    return np.array([int.from_bytes(hashlib.blake2b(i, digest_size=8, key=salt).digest(), "little")
-                     for i in ids.tolist()], np.uint64)  # fmt: skip
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(i, digest_size=8, key=salt).digest(), "little") for i in ids.tolist()],
+        np.uint64,
+    )
 
 
-def select_copies(label: np.ndarray, confidence: np.ndarray, lottery: np.ndarray, num_classes: int,
-                  min_confidence: float, images_per_class: int, max_confidence: float = 1.0,
-                  fraction: float = 1.0) -> np.ndarray:  # fmt: skip
+def select_copies(
+    label: np.ndarray,
+    confidence: np.ndarray,
+    lottery: np.ndarray,
+    num_classes: int,
+    min_confidence: float,
+    images_per_class: int,
+    max_confidence: float = 1.0,
+    fraction: float = 1.0,
+) -> np.ndarray:
     """How often each pseudo-labeled image is trained on.
 
     Images at or below `min_confidence` are dropped. A class with more than `images_per_class`

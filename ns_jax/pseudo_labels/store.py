@@ -19,8 +19,7 @@ MANIFEST = "manifest.json"
 
 def record_dtype(id_bytes: int, num_classes: int) -> np.dtype:
     """{id, probs float16 [classes], label int32, confidence float32}."""
-    return np.dtype([("id", f"S{id_bytes}"), ("probs", "<f2", (num_classes,)),
-                     ("label", "<i4"), ("confidence", "<f4")])  # fmt: skip
+    return np.dtype([("id", f"S{id_bytes}"), ("probs", "<f2", (num_classes,)), ("label", "<i4"), ("confidence", "<f4")])
 
 
 def make_records(ids: np.ndarray, probs: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from ns_jax.files import write_bytes  # noqa: E402
-from ns_jax.report.results import wilson_interval  # noqa: E402
+from ns_jax.files import write_bytes
+from ns_jax.report.results import wilson_interval
 
 
 def _save(figure, path) -> None:
@@ -24,10 +24,18 @@ def plot_accuracy(results: list[dict], path) -> None:
     figure, axis = plt.subplots(figsize=(6, 3.6))
     top1 = np.array([result["top1"] for result in results])
     ends = np.array([wilson_interval(result["correct"], result["count"]) for result in results])
-    axis.errorbar(range(len(results)), 100 * top1, yerr=100 * np.abs(ends - top1[:, None]).T,
-                  fmt="o-", capsize=4, color="tab:blue")  # fmt: skip
-    names = ["teacher" if not result["unlabeled_ratio"] else result["iteration"].replace("iteration_", "student ")
-             for result in results]  # fmt: skip
+    axis.errorbar(
+        range(len(results)),
+        100 * top1,
+        yerr=100 * np.abs(ends - top1[:, None]).T,
+        fmt="o-",
+        capsize=4,
+        color="tab:blue",
+    )
+    names = [
+        "teacher" if not result["unlabeled_ratio"] else result["iteration"].replace("iteration_", "student ")
+        for result in results
+    ]
     axis.set_xticks(range(len(results)), names)
     for x, value in enumerate(top1):
         axis.annotate(f"{100 * value:.1f}", (x, 100 * value), textcoords="offset points", xytext=(8, 4))

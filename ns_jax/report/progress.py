@@ -34,8 +34,14 @@ class StageProgress:
     def __enter__(self):
         if self.shown and sys.stdout.isatty():
             self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(compact=True), TextColumn("left"), console=Console(file=sys.stdout))  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(12),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=Console(file=sys.stdout),
+            )
             self.bar.start()
             self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, text="")
         return self

@@ -26,7 +26,14 @@ def results_table(results: list[dict]) -> str:
     for result in results:
         low, high = wilson_interval(result["correct"], result["count"])
         ratio, kept = result["unlabeled_ratio"], result["pseudo_labels_kept"]
-        rows.append([result["iteration"], result["variant"], f"{ratio}:1" if ratio else "-",
-                     f"{kept} of {result['pseudo_labels']}" if result["pseudo_labels"] else "-",
-                     f"{100 * result['top1']:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"])  # fmt: skip
+        rows.append(
+            [
+                result["iteration"],
+                result["variant"],
+                f"{ratio}:1" if ratio else "-",
+                f"{kept} of {result['pseudo_labels']}" if result["pseudo_labels"] else "-",
+                f"{100 * result['top1']:.1f} %",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+            ]
+        )
     return markdown_table(header, rows)

@@ -39,7 +39,7 @@ def find_results(pattern: str) -> dict[str, list[dict]]:
 
 
 def cell(results: list[dict]) -> str:
-    """Mean top-1 in percent, with the standard deviation and the number of runs where there are several, by test set."""
+    """Mean top-1 in percent, by test set; with several runs also the standard deviation and their number."""
     by_test = {}
     for result in results:
         by_test.setdefault(result["test"], []).append(100 * result["top1"])
@@ -53,7 +53,9 @@ def cell(results: list[dict]) -> str:
 def build(table: paper.Table, results: dict[str, list[dict]]) -> tuple[list[str], list[list[str]]]:
     """The heading and the rows of a table, as text."""
     header = [*table.labels, *(f"paper: {figure}" for figure in table.figures)]
-    rows = [[*row.labels, *(NOTHING if figure is None else str(figure) for figure in row.figures)] for row in table.rows]
+    rows = [
+        [*row.labels, *(NOTHING if figure is None else str(figure) for figure in row.figures)] for row in table.rows
+    ]
     if table.ours:
         header.append(table.ours)
         for line, row in zip(rows, table.rows, strict=True):
@@ -65,7 +67,9 @@ def as_text(header: list[str], rows: list[list[str]]) -> str:
     """Columns that line up."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def as_csv(header: list[str], rows: list[list[str]]) -> str:

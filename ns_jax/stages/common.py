@@ -92,15 +92,19 @@ class Iteration:
         if not path.exists():
             write_json(path, now)
         elif (before := read_json(path)) != now:
-            raise UserError(f"{source.name} has changed since this run began ({before['count']} images in "
-                            f"{len(before['class_names'])} classes then, {now['count']} in {len(now['class_names'])} "
-                            "now, or other names): put it back, or choose another --workdir")  # fmt: skip
+            raise UserError(
+                f"{source.name} has changed since this run began ({before['count']} images in "
+                f"{len(before['class_names'])} classes then, {now['count']} in {len(now['class_names'])} "
+                "now, or other names): put it back, or choose another --workdir"
+            )
 
     def open_labeled(self, field: str) -> sources.Source:
         source = self.open(field)
         if not source.num_classes:
-            raise UserError(f"data.{field}={source.name} has no classes, and labels are needed here: put the "
-                            "images into one sub-folder per class")  # fmt: skip
+            raise UserError(
+                f"data.{field}={source.name} has no classes, and labels are needed here: put the "
+                "images into one sub-folder per class"
+            )
         return source
 
     def readable(self, source: sources.Source):
@@ -113,9 +117,15 @@ def build_model(variant: Variant, num_classes: int, config, bn_groups: int = 1):
     """The linen module of a row, with the noise, the dtype and the form of a config."""
     loops = {name: config.parallel[name] for name in ("scan_blocks", "remat") if config.parallel[name]}
     return create_model(
-        variant, num_classes, dropout_rate=config.noise.dropout_rate,
-        stochastic_depth_rate=config.noise.stochastic_depth_rate, bn_groups=bn_groups,
-        frozen_blocks=config.frozen_blocks, dtype=jnp.dtype(config.dtype), **loops)  # fmt: skip
+        variant,
+        num_classes,
+        dropout_rate=config.noise.dropout_rate,
+        stochastic_depth_rate=config.noise.stochastic_depth_rate,
+        bn_groups=bn_groups,
+        frozen_blocks=config.frozen_blocks,
+        dtype=jnp.dtype(config.dtype),
+        **loops,
+    )
 
 
 def check_classes(who: str, have: list[str], source: sources.Source) -> None:
@@ -126,5 +136,7 @@ def check_classes(who: str, have: list[str], source: sources.Source) -> None:
     if len(have) != len(want):
         raise UserError(f"{who} has {len(have)} classes, {source.name} has {len(want)}: they must be the same")
     wrong = next(i for i in range(len(want)) if have[i] != want[i])
-    raise UserError(f"{who} and {source.name} differ in their classes, first at {wrong}: {have[wrong]!r} there, "
-                    f"{want[wrong]!r} here")  # fmt: skip
+    raise UserError(
+        f"{who} and {source.name} differ in their classes, first at {wrong}: {have[wrong]!r} there, "
+        f"{want[wrong]!r} here"
+    )

@@ -30,8 +30,11 @@ def run(iteration: Iteration) -> None:
     if result["model"] != load_artifact(iteration.result_dir).fingerprint:
         raise UserError(f"{path} is of another model than {iteration.result_dir}: delete it to evaluate again")
     low, high = wilson_interval(result["correct"], result["count"])
-    iteration.say("evaluate", f"test top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), "
-                  f"top-5 {100 * result['top5']:.2f} %, {result['count']} images")  # fmt: skip
+    iteration.say(
+        "evaluate",
+        f"test top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), "
+        f"top-5 {100 * result['top5']:.2f} %, {result['count']} images",
+    )
 
 
 def _evaluate(iteration: Iteration) -> dict:
@@ -57,11 +60,22 @@ def _evaluate(iteration: Iteration) -> dict:
     if count != len(readable):
         raise RuntimeError(f"{count} of {len(readable)} test images were evaluated")
     result = {
-        "iteration": iteration.name or "model", "paper_row": iteration.config.paper_row, "test": source.name,
-        "variant": artifact.card["variant"], "steps": artifact.card["steps"],
-        "count": count, "skipped": source.count - count, "correct": correct, "top1": correct / count,
-        "top5": correct5 / count, "cross_entropy": float(sum_over_hosts(nll)[0] / count),
-        "model": artifact.fingerprint, "unlabeled_ratio": 0, "pseudo_labels": 0, "pseudo_labels_kept": 0}  # fmt: skip
+        "iteration": iteration.name or "model",
+        "paper_row": iteration.config.paper_row,
+        "test": source.name,
+        "variant": artifact.card["variant"],
+        "steps": artifact.card["steps"],
+        "count": count,
+        "skipped": source.count - count,
+        "correct": correct,
+        "top1": correct / count,
+        "top5": correct5 / count,
+        "cross_entropy": float(sum_over_hosts(nll)[0] / count),
+        "model": artifact.fingerprint,
+        "unlabeled_ratio": 0,
+        "pseudo_labels": 0,
+        "pseudo_labels_kept": 0,
+    }
     if iteration.teacher is not None:
         result["unlabeled_ratio"] = iteration.config.unlabeled_ratio
     if iteration.has_stored_labels:

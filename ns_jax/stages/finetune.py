@@ -10,6 +10,10 @@ from ns_jax.stages.common import Iteration
 def run(iteration: Iteration) -> None:
     """Trains once more, in the folder `finetune` of the iteration, from its model."""
     inner = dataclasses.replace(
-        iteration, config=finetune_config(iteration.config, str(iteration.model_dir)), teacher=None,
-        workdir=iteration.workdir / "finetune", name=f"{iteration.name} finetune".strip())  # fmt: skip
+        iteration,
+        config=finetune_config(iteration.config, str(iteration.model_dir)),
+        teacher=None,
+        workdir=iteration.workdir / "finetune",
+        name=f"{iteration.name} finetune".strip(),
+    )
     train.run(inner)

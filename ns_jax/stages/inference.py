@@ -52,8 +52,11 @@ class Predictor:
         """
         size = self.view.size
         batches = eval_batches(source, indices, self.view, self.rows, self.noised_by)
-        empty = {"image": np.zeros((self.rows, size, size, 3), np.float32),
-                 "label": np.zeros(self.rows, np.int32), "index": np.full(self.rows, -1)}  # fmt: skip
+        empty = {
+            "image": np.zeros((self.rows, size, size, 3), np.float32),
+            "label": np.zeros(self.rows, np.int32),
+            "index": np.full(self.rows, -1),
+        }
         for _ in range(num_batches):
             if must_stop():
                 raise Stopped("stopped by SIGTERM; start again to continue")

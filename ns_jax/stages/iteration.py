@@ -18,8 +18,7 @@ from ns_jax.report.results import results_table
 from ns_jax.stages import evaluate, finetune, label, select, train
 from ns_jax.stages.common import Iteration, check_classes
 
-RUN = {"label": label.run, "select": select.run, "train": train.run, "finetune": finetune.run,
-       "evaluate": evaluate.run}
+RUN = {"label": label.run, "select": select.run, "train": train.run, "finetune": finetune.run, "evaluate": evaluate.run}
 
 
 def run(config, workdir: epath.Path) -> None:
@@ -101,15 +100,21 @@ def report(plan: list[Iteration], folder: epath.Path) -> None:
         from ns_jax.report import plots
 
         stores = {one.name or "student": label.label_store(one) for one in students}
-        shards = {name: [store.read_shard(i) for i in range(len(store.manifest()["ranges"]))]
-                  for name, store in stores.items()}  # fmt: skip
+        shards = {
+            name: [store.read_shard(i) for i in range(len(store.manifest()["ranges"]))]
+            for name, store in stores.items()
+        }
         last = students[-1]
         manifest = select.selection_of(last).manifest()
         class_names = label.label_store(last).manifest()["class_names"]
         confidences = {name: np.concatenate([shard["confidence"] for shard in found]) for name, found in shards.items()}
         plots.plot_confidence(confidences, last.config.min_confidence, folder / "confidence.png")
-        plots.plot_balance(np.array(manifest["per_class_before"]), np.array(manifest["per_class_after"]),
-                           class_names, folder / "balance.png")  # fmt: skip
+        plots.plot_balance(
+            np.array(manifest["per_class_before"]),
+            np.array(manifest["per_class_after"]),
+            class_names,
+            folder / "balance.png",
+        )
         _sample_sheet(last, shards[last.name or "student"], class_names, folder / "samples.png")
     if evaluated or students:
         say(f"report: {folder}")

@@ -23,8 +23,9 @@ def run(iteration: Iteration) -> None:
     teacher = load_artifact(iteration.teacher)
     if store.is_complete():
         if store.manifest()["teacher"] != teacher.fingerprint:
-            raise UserError(f"{store.folder} was labeled by another teacher than {iteration.teacher}: "
-                            "delete it to label again")  # fmt: skip
+            raise UserError(
+                f"{store.folder} was labeled by another teacher than {iteration.teacher}: delete it to label again"
+            )
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
     source = iteration.open("unlabeled")
@@ -55,11 +56,24 @@ def run(iteration: Iteration) -> None:
             labeled += sum(len(in_shard[shard]) for shard in shards)
             progress.update(labeled, "labeling")
     barrier("label: all shards are written")
-    on_lead(lambda: _complete(store, in_shard, claim | {
-        "source": source.name, "dtype": "float16", "class_names": list(teacher.card["class_names"]),
-        "skipped": source.count - len(readable)}))  # fmt: skip
-    iteration.say("label", f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, "
-                  f"{source.count - len(readable)} could not be read")  # fmt: skip
+    on_lead(
+        lambda: _complete(
+            store,
+            in_shard,
+            claim
+            | {
+                "source": source.name,
+                "dtype": "float16",
+                "class_names": list(teacher.card["class_names"]),
+                "skipped": source.count - len(readable),
+            },
+        )
+    )
+    iteration.say(
+        "label",
+        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, "
+        f"{source.count - len(readable)} could not be read",
+    )
 
 
 def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
@@ -67,8 +81,10 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
     counts = [len(store.read_shard(shard)) for shard in range(len(in_shard))]
     for shard, (count, indices) in enumerate(zip(counts, in_shard, strict=True)):
         if count != len(indices):
-            raise UserError(f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete "
-                            "it and run the stage again")  # fmt: skip
+            raise UserError(
+                f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete "
+                "it and run the stage again"
+            )
     store.write_manifest(manifest | {"counts": counts, "count": sum(counts)})
 
 

@@ -36,8 +36,11 @@ def run(iteration: Iteration) -> None:
     manifest = require_current(iteration).manifest()
     names = label_store(iteration).manifest()["class_names"]
     empty = [name for name, count in zip(names, manifest["per_class_after"], strict=True) if not count]
-    iteration.say("select", f"{manifest['kept']} of {manifest['pseudo_labels']} pseudo-labels kept, "
-                  f"{manifest['copies']} with copies" + (f"; none for class {', '.join(empty)}" if empty else ""))  # fmt: skip
+    iteration.say(
+        "select",
+        f"{manifest['kept']} of {manifest['pseudo_labels']} pseudo-labels kept, "
+        f"{manifest['copies']} with copies" + (f"; none for class {', '.join(empty)}" if empty else ""),
+    )
 
 
 def _select(iteration: Iteration) -> None:
@@ -49,16 +52,37 @@ def _select(iteration: Iteration) -> None:
     label, confidence = (np.concatenate([shard[field] for shard in shards]) for field in ("label", "confidence"))
     lottery = np.concatenate([id_hash(shard["id"], config.seed) for shard in shards])
     classes = len(labels["class_names"])
-    copies = select_copies(label, confidence, lottery, classes, config.min_confidence, config.images_per_class,
-                           config.max_confidence, config.unlabeled_fraction)  # fmt: skip
+    copies = select_copies(
+        label,
+        confidence,
+        lottery,
+        classes,
+        config.min_confidence,
+        config.images_per_class,
+        config.max_confidence,
+        config.unlabeled_fraction,
+    )
     if not copies.any():
-        share = f" in the share {config.unlabeled_fraction:g} of the images that is used" if config.unlabeled_fraction < 1 else ""
-        raise UserError(f"no pseudo-label{share} has a confidence above {config.min_confidence}: train a better "
-                        "teacher, or lower min_confidence")  # fmt: skip
+        share = (
+            f" in the share {config.unlabeled_fraction:g} of the images that is used"
+            if config.unlabeled_fraction < 1
+            else ""
+        )
+        raise UserError(
+            f"no pseudo-label{share} has a confidence above {config.min_confidence}: train a better "
+            "teacher, or lower min_confidence"
+        )
     ends = np.cumsum([len(shard) for shard in shards])
     for shard, (records, end) in enumerate(zip(shards, ends, strict=True)):
         selection.write_shard(shard, make_copies(records["id"], copies[end - len(records) : end]))
     per_class = lambda weights: np.bincount(label, weights, minlength=classes).astype(int).tolist()
-    selection.write_manifest({
-        "teacher": labels["teacher"], "pseudo_labels": len(copies), "kept": int((copies > 0).sum()),
-        "copies": int(copies.sum()), "per_class_before": per_class(None), "per_class_after": per_class(copies)})  # fmt: skip
+    selection.write_manifest(
+        {
+            "teacher": labels["teacher"],
+            "pseudo_labels": len(copies),
+            "kept": int((copies > 0).sum()),
+            "copies": int(copies.sum()),
+            "per_class_before": per_class(None),
+            "per_class_after": per_class(copies),
+        }
+    )

@@ -40,16 +40,29 @@ def _batches(iteration: Iteration, labeled, examples, table, online: Predictor |
     common = {"view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
     size, streams = config.labeled_batch_size, []
     if config.train_on == "both":
-        first = train_batches(labeled, examples, config=config, stream="labeled", batch_size=size,
-                              rows=host_rows(size), **common)  # fmt: skip
+        first = train_batches(
+            labeled, examples, config=config, stream="labeled", batch_size=size, rows=host_rows(size), **common
+        )
         streams.append({"image": one["image"], "label": one["label"]} for one in first)
     if iteration.teacher is not None:
         size, source = unlabeled_batch_size(config), iteration.open("unlabeled")
         chosen, clean_view = (iteration.readable(source), online.view) if online else (table.source_index, None)
         view_of = config if config.noise.augment_unlabeled else without_augmentation(config)
-        second = train_batches(source, chosen, config=view_of, stream="unlabeled", batch_size=size,
-                               rows=host_rows(size), clean_view=clean_view, **common)  # fmt: skip
-        taught = (lambda two: {"clean_image": two["clean"]}) if online else (lambda two: {"probs": table.probs(two["example"])})
+        second = train_batches(
+            source,
+            chosen,
+            config=view_of,
+            stream="unlabeled",
+            batch_size=size,
+            rows=host_rows(size),
+            clean_view=clean_view,
+            **common,
+        )
+        taught = (
+            (lambda two: {"clean_image": two["clean"]})
+            if online
+            else (lambda two: {"probs": table.probs(two["example"])})
+        )
         streams.append({"unlabeled_image": two["image"], **taught(two)} for two in second)
     for parts in zip(*streams, strict=True):
         yield functools.reduce(operator.or_, parts)
@@ -77,7 +90,7 @@ class Training(NamedTuple):
 
 
 def make_training(config, num_classes: int, num_labeled: int, mesh, teacher=None) -> Training:
-    """The training that a config describes; nothing of it is on a device yet. `teacher`: the module of an online one."""
+    """The training that a config describes; nothing of it is on a device yet. `teacher`: of an online one."""
     variant = get_variant(config.variant)
     schedule = learning_rate_schedule(config, num_labeled)
     optimizer = make_optimizer(config, schedule)
@@ -96,8 +109,10 @@ def run(iteration: Iteration) -> None:
         teacher = load_artifact(iteration.teacher).fingerprint
     if has_artifact(iteration.model_dir):
         if load_artifact(iteration.model_dir).card["teacher"] != teacher:
-            raise UserError(f"{iteration.model_dir} had another teacher: delete it and {iteration.workdir / 'checkpoints'}"
-                            " to train again")  # fmt: skip
+            raise UserError(
+                f"{iteration.model_dir} had another teacher: delete it and {iteration.workdir / 'checkpoints'}"
+                " to train again"
+            )
         iteration.say("train", "done before")
         return
     labeled = iteration.open_labeled("labeled")
@@ -117,16 +132,26 @@ def run(iteration: Iteration) -> None:
     state = create_state(model, training.optimizer, config.seed, iteration.train_view.size, mesh)
     train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
     card = model_card(
-        iteration.variant, labeled.num_classes, class_names=list(labeled.class_names),
-        resolution=config.test_resolution or iteration.variant.test_resolution, training=iteration.fingerprint,
-        teacher=teacher)  # fmt: skip
+        iteration.variant,
+        labeled.num_classes,
+        class_names=list(labeled.class_names),
+        resolution=config.test_resolution or iteration.variant.test_resolution,
+        training=iteration.fingerprint,
+        teacher=teacher,
+    )
     checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "", model=card)
     state = checkpoints.restore_newest(state) or warm_start(iteration, model, state, list(labeled.class_names))
     start_step = int(state.step)
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
-    state = _loop(iteration, state, train_step, checkpoints, num_steps,
-                  _batches(iteration, labeled, examples, table, online, start_step, num_steps))  # fmt: skip
+    state = _loop(
+        iteration,
+        state,
+        train_step,
+        checkpoints,
+        num_steps,
+        _batches(iteration, labeled, examples, table, online, start_step, num_steps),
+    )
     checkpoints.close()
     _hand_over(iteration, state, card)
 
@@ -148,9 +173,11 @@ def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int,
             if step % config.log_every_steps == 0 or step == num_steps:
                 means = {key: float(np.mean([m[key] for m in jax.device_get(window)])) for key in metrics}
                 if not np.isfinite(means["loss"]):
-                    raise UserError(f"the loss is {means['loss']} between steps {step - len(window)} and {step}: lower "
-                                    "base_learning_rate or lengthen warmup_epochs; delete the checkpoints to start "
-                                    "anew")  # fmt: skip
+                    raise UserError(
+                        f"the loss is {means['loss']} between steps {step - len(window)} and {step}: lower "
+                        "base_learning_rate or lengthen warmup_epochs; delete the checkpoints to start "
+                        "anew"
+                    )
                 now = time.monotonic()
                 means["steps_per_second"] = len(window) / (now - logged_at)
                 means["input_wait_fraction"] = waited / (now - logged_at)

@@ -34,5 +34,9 @@ def warm_start(iteration: Iteration, model, state: TrainState, class_names: list
     variables = jax.device_put(variables, state_shardings(iteration.mesh, variables))
     average = jax.tree.map(jnp.copy, variables)  # buffers of its own: the step gives each of them away
     return dataclasses.replace(
-        state, params=variables["params"], batch_stats=variables["batch_stats"], ema_params=average["params"],
-        ema_batch_stats=average["batch_stats"])  # fmt: skip
+        state,
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        ema_params=average["params"],
+        ema_batch_stats=average["batch_stats"],
+    )

@@ -10,8 +10,13 @@ import optax
 def make_optimizer(config, schedule) -> optax.GradientTransformation:
     """RMSProp with momentum as TensorFlow computes it: second moment from 1, epsilon in the root."""
     return optax.rmsprop(
-        schedule, decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0,
-        eps_in_sqrt=True, momentum=config.rmsprop_momentum)  # fmt: skip
+        schedule,
+        decay=config.rmsprop_decay,
+        eps=config.rmsprop_epsilon,
+        initial_scale=1.0,
+        eps_in_sqrt=True,
+        momentum=config.rmsprop_momentum,
+    )
 
 
 def is_frozen(path, frozen_blocks: int) -> bool:

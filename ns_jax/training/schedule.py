@@ -30,8 +30,7 @@ def learning_rate_schedule(config, num_labeled: int):
     epoch = steps_per_epoch(config, num_labeled)
     decay_epochs = config.decay_epochs
     if config.final_base_learning_rate:
-        stairs = math.log(config.final_base_learning_rate / config.base_learning_rate) / math.log(
-            config.decay_rate)  # fmt: skip
+        stairs = math.log(config.final_base_learning_rate / config.base_learning_rate) / math.log(config.decay_rate)
         decay_epochs = (config.train_epochs - config.warmup_epochs) / stairs
     warmup_steps = int(config.warmup_epochs * epoch)
     decay_steps = decay_epochs * epoch

@@ -39,8 +39,7 @@ def _creator(model, optimizer, seed: int, resolution: int):
     def create():
         variables = model_variables(model, seed, resolution)
         params, batch_stats = variables["params"], variables["batch_stats"]
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params),
-                          params, batch_stats)  # fmt: skip
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), params, batch_stats)
 
     return create
 
@@ -48,8 +47,11 @@ def _creator(model, optimizer, seed: int, resolution: int):
 def abstract_state(model, optimizer, resolution: int, mesh) -> TrainState:
     """Shapes, dtypes and shardings of `create_state`'s result."""
     shapes = jax.eval_shape(_creator(model, optimizer, 0, resolution))
-    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                        shapes, state_shardings(mesh, shapes))  # fmt: skip
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(mesh, shapes),
+    )
 
 
 def create_state(model, optimizer, seed: int, resolution: int, mesh) -> TrainState:

@@ -46,7 +46,7 @@ def mix(batch, devices: int):
 
 
 def mean_over_parts(function, batch, parts: int, mesh):
-    """The mean of `function` over `parts` equal parts of a batch, one after the other; each device cuts its own rows."""
+    """The mean of `function` over `parts` equal parts of a batch, in sequence; each device cuts its own rows."""
     if parts == 1:
         return function(batch)
 
@@ -58,7 +58,9 @@ def mean_over_parts(function, batch, parts: int, mesh):
         return jax.tree.map(jnp.add, total, function(part)), None
 
     batch = jax.tree.map(split, batch)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, jax.tree.map(lambda x: x[0], batch)))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, jax.tree.map(lambda x: x[0], batch))
+    )
     total, _ = jax.lax.scan(add, zeros, batch)
     return jax.tree.map(lambda x: x / parts, total)
 
@@ -102,24 +104,36 @@ def make_train_step(config, model, optimizer, schedule, like: TrainState, teache
             images, ids = mix(batch, mesh.size)
             images = split_by_batch(mesh, normalize_images(images, mean, std, model.dtype))
             logits, updates = model.apply(
-                {"params": gather_params(mesh, params, model.dtype), "batch_stats": state.batch_stats}, images,
-                train=True, example_ids=ids, mutable=["batch_stats"], rngs={"noise": noise})  # fmt: skip
+                {"params": gather_params(mesh, params, model.dtype), "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                example_ids=ids,
+                mutable=["batch_stats"],
+                rngs={"noise": noise},
+            )
             loss, metrics = data_loss(logits, batch)
             loss = loss + config.weight_decay * l2_penalty(params, config.frozen_blocks)
             return loss, (updates["batch_stats"], metrics | {"loss": loss})
 
         gradients, (batch_stats, metrics) = mean_over_parts(
             lambda part: jax.grad(loss_fn, has_aux=True)(state.params, part),
-            with_noise_keys(batch, config, jax.random.fold_in(noise, 1)), config.parallel.accumulation_steps, mesh)
+            with_noise_keys(batch, config, jax.random.fold_in(noise, 1)),
+            config.parallel.accumulation_steps,
+            mesh,
+        )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = jax.tree.map(jnp.add, state.params, updates)
         decay = ema_decay(config.ema_decay, state.step + 1)
         average = lambda ema, new: ema - (1.0 - decay) * (ema - new)
         metrics["learning_rate"] = schedule(state.step)
         state = TrainState(
-            state.step + 1, params, batch_stats, opt_state,
+            state.step + 1,
+            params,
+            batch_stats,
+            opt_state,
             jax.tree.map(average, state.ema_params, params),
-            jax.tree.map(average, state.ema_batch_stats, batch_stats))  # fmt: skip
+            jax.tree.map(average, state.ema_batch_stats, batch_stats),
+        )
         return state, metrics
 
     placed, whole, split = jax.tree.map(lambda leaf: leaf.sharding, like), replicated(mesh), batch_sharding(mesh)

@@ -12,8 +12,13 @@ from ns_jax.data.decode import decode_image, take
 from ns_jax.data.preprocess import center_window, random_area_window
 
 PHOTO = load_sample_image("flower.jpg")[:301, :423]
-FORMS = {"4:4:4": ("JPEG", {"subsampling": 0}), "progressive": ("JPEG", {"subsampling": 0, "progressive": True}),
-         "4:2:0": ("JPEG", {"subsampling": 2}), "PNG": ("PNG", {}), "BMP": ("BMP", {})}  # fmt: skip
+FORMS = {
+    "4:4:4": ("JPEG", {"subsampling": 0}),
+    "progressive": ("JPEG", {"subsampling": 0, "progressive": True}),
+    "4:2:0": ("JPEG", {"subsampling": 2}),
+    "PNG": ("PNG", {}),
+    "BMP": ("BMP", {}),
+}
 
 
 def encode(form: str, mode: str = "RGB") -> bytes:

@@ -17,8 +17,11 @@ def stream(source, start=0, stop=7, rows=slice(0, 40), examples=None, seed=0):
     config = mnist5k.get_config()
     config.seed = seed
     examples = np.arange(source.count) if examples is None else examples
-    return list(train_batches(source, examples, config, VIEW, stream="labeled", batch_size=40, rows=rows,
-                              start_step=start, num_steps=stop))  # fmt: skip
+    return list(
+        train_batches(
+            source, examples, config, VIEW, stream="labeled", batch_size=40, rows=rows, start_step=start, num_steps=stop
+        )
+    )
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,11 @@ def assert_uniform(draws, values: int):
 
 @pytest.mark.parametrize("available", [16, 14])
 def test_100_000_operations_and_their_signs_are_drawn_uniformly(available):
-    every = tf.function(lambda seeds: tf.map_fn(
-        lambda seed: draw_operations(seed, 2, available), seeds, fn_output_signature=(tf.int32, tf.float32)))  # fmt: skip
+    every = tf.function(
+        lambda seeds: tf.map_fn(
+            lambda seed: draw_operations(seed, 2, available), seeds, fn_output_signature=(tf.int32, tf.float32)
+        )
+    )
     choices, draws = (part.numpy() for part in every(seeds(50_000)))
     assert_uniform(choices, available)
     assert_uniform(choices @ [available, 1], available**2)  # the second does not depend on the first

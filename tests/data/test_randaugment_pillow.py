@@ -44,14 +44,18 @@ PILLOW = {
     "TranslateX": lambda image, magnitude, sign: affine(image, (1, 0, sign * pixels(image, magnitude), 0, 1, 0)),
     "TranslateY": lambda image, magnitude, sign: affine(image, (1, 0, 0, 0, 1, sign * pixels(image, magnitude))),
     "SolarizeAdd": lambda image, magnitude, sign: image.point(
-        [min(level + int(magnitude / 10 * 110), 255) if level < 128 else level for level in range(256)] * 3),
-}  # fmt: skip
+        [min(level + int(magnitude / 10 * 110), 255) if level < 128 else level for level in range(256)] * 3
+    ),
+}
 
 
 @pytest.fixture(scope="module")
 def photos():
-    found = [load_sample_image(name)[100 : 100 + height, 200 : 200 + width].copy()
-             for name in ("china.jpg", "flower.jpg") for height, width in SIZES]  # fmt: skip
+    found = [
+        load_sample_image(name)[100 : 100 + height, 200 : 200 + width].copy()
+        for name in ("china.jpg", "flower.jpg")
+        for height, width in SIZES
+    ]
     return [*found, found[0] // 2 + 40]  # the last does not use the whole range
 
 

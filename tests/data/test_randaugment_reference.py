@@ -132,9 +132,18 @@ def cutout(image, magnitude, row, column):
     return result
 
 
-POINT = {"AutoContrast": auto_contrast, "Equalize": equalize, "Invert": lambda image, magnitude: 255 - image,
-         "Posterize": posterize, "Solarize": solarize, "Color": color, "Contrast": contrast, "Brightness": brightness,
-         "Sharpness": sharpness, "SolarizeAdd": solarize_add}  # fmt: skip
+POINT = {
+    "AutoContrast": auto_contrast,
+    "Equalize": equalize,
+    "Invert": lambda image, magnitude: 255 - image,
+    "Posterize": posterize,
+    "Solarize": solarize,
+    "Color": color,
+    "Contrast": contrast,
+    "Brightness": brightness,
+    "Sharpness": sharpness,
+    "SolarizeAdd": solarize_add,
+}
 DEFINITIONS = dict(zip(GEOMETRIC, (rotate, shear_x, shear_y, translate_x, translate_y), strict=True))
 
 

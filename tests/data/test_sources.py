@@ -114,9 +114,16 @@ def test_missing_package(monkeypatch):
         open_source("mnist5k:test")
 
 
-@pytest.mark.parametrize("name, message", [
-    ("imagenet", "write KIND:REST"), ("zip:x", "one of mnist5k, folder, tfds"), ("mnist5k:train", "has the splits"),
-    ("tfds:no_such_set/train", "no data set 'no_such_set'"), ("tfds:mnist", "name a split")])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("imagenet", "write KIND:REST"),
+        ("zip:x", "one of mnist5k, folder, tfds"),
+        ("mnist5k:train", "has the splits"),
+        ("tfds:no_such_set/train", "no data set 'no_such_set'"),
+        ("tfds:mnist", "name a split"),
+    ],
+)
 def test_names_that_mean_nothing(name, message):
     with pytest.raises(UserError, match=message):
         open_source(name)

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ def test_fashion_mnist(tmp_path):
     ids = source.ids(np.arange(source.count))
     assert len(set(ids.tolist())) == source.count and ids[7] == b"fashion_mnist/test#7"
 
-    raw = gzip.decompress(open(f"{DEBIAN_FOLDER}/t10k-images-idx3-ubyte.gz", "rb").read())
+    raw = gzip.decompress(Path(DEBIAN_FOLDER, "t10k-images-idx3-ubyte.gz").read_bytes())
     pixels = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
-    raw = gzip.decompress(open(f"{DEBIAN_FOLDER}/t10k-labels-idx1-ubyte.gz", "rb").read())
-    labels = {image.tobytes(): label for image, label in zip(pixels, np.frombuffer(raw, np.uint8, offset=8), strict=True)}
+    raw = gzip.decompress(Path(DEBIAN_FOLDER, "t10k-labels-idx1-ubyte.gz").read_bytes())
+    labels = {
+        image.tobytes(): label for image, label in zip(pixels, np.frombuffer(raw, np.uint8, offset=8), strict=True)
+    }
     for index in (0, 5, 9_999):
         image, label = source.load(tf.constant(index, tf.int64))
         assert image.shape == (28, 28, 3)

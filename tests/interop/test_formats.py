@@ -54,10 +54,17 @@ def test_what_efficientnet_jax_reads(tmp_path):
         np.testing.assert_array_equal(found[name], value)
 
 
-@pytest.mark.parametrize("target, name, words", [
-    ("x.pth", None, "is not written, only artifact, timm"), ("x", "timm", "must end in .safetensors"),
-    ("x", "keras", "is not written"), ("x.safetensors", "npz", "must end in .npz"),
-    ("efficientnet_b0.safetensors", None, "symmetric padding"), ("pt_efficientnet_b0.npz", None, "symmetric padding")])  # fmt: skip
+@pytest.mark.parametrize(
+    "target, name, words",
+    [
+        ("x.pth", None, "is not written, only artifact, timm"),
+        ("x", "timm", "must end in .safetensors"),
+        ("x", "keras", "is not written"),
+        ("x.safetensors", "npz", "must end in .npz"),
+        ("efficientnet_b0.safetensors", None, "symmetric padding"),
+        ("pt_efficientnet_b0.npz", None, "symmetric padding"),
+    ],
+)
 def test_targets_that_could_not_be_read_again(tmp_path, target, name, words):
     path = epath.Path(tmp_path / target)
     with pytest.raises(UserError, match=words):
@@ -130,8 +137,12 @@ def test_every_official_name_is_accounted_for(name):
 
 
 def write_tf(prefix, arrays: dict) -> None:
-    tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=list(arrays), shape_and_slices=[""] * len(arrays),
-                      tensors=list(arrays.values()))  # fmt: skip
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(arrays),
+        shape_and_slices=[""] * len(arrays),
+        tensors=list(arrays.values()),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +188,12 @@ def test_all_that_is_wrong_is_listed(tmp_path, official_checkpoint):
     write_tf(tmp_path / "wrong", variables)
     with pytest.raises(UserError) as error:
         formats.read(tmp_path / "wrong")
-    for words in ("missing stem/conv2d/kernel", "stem/conv2d/kernel (which has no moving average)",
-                  "surplus blocks_3/extra", "head/conv2d/kernel is (1, 1, 2, 2), not (1, 1, 320, 1280)"):  # fmt: skip
+    for words in (
+        "missing stem/conv2d/kernel",
+        "stem/conv2d/kernel (which has no moving average)",
+        "surplus blocks_3/extra",
+        "head/conv2d/kernel is (1, 1, 2, 2), not (1, 1, 320, 1280)",
+    ):
         assert words in str(error.value)
 
 
@@ -189,8 +204,13 @@ def save_timm(path, artifact, **changes):
 def test_timm_and_official_names_lead_to_the_same(tmp_path):
     artifact = random_artifact("efficientnet-b1", 5)
     save_timm(tmp_path / "b1.safetensors", artifact)
-    write_tf(tmp_path / "b1", {f"efficientnet-b1/{name}/ExponentialMovingAverage": value
-                               for name, value in to_foreign(artifact, "tf").items()})  # fmt: skip
+    write_tf(
+        tmp_path / "b1",
+        {
+            f"efficientnet-b1/{name}/ExponentialMovingAverage": value
+            for name, value in to_foreign(artifact, "tf").items()
+        },
+    )
     assert_same(formats.read(tmp_path / "b1.safetensors"), formats.read(tmp_path / "b1"))
 
 
@@ -203,11 +223,20 @@ def test_pth(tmp_path):
     in_parallel = {f"module.{name}": value for name, value in states[0].items()}
     # What timm's CheckpointSaver writes, and how it calls it.
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1, momentum=0.9)
-    args = argparse.Namespace(model="tf_efficientnet_b0", lr=0.1, epochs=3, mean=None, crop_pct=0.875, opt_betas=[0.9, 0.99])
+    args = argparse.Namespace(
+        model="tf_efficientnet_b0", lr=0.1, epochs=3, mean=None, crop_pct=0.875, opt_betas=[0.9, 0.99]
+    )
     training = {
-        "epoch": 3, "arch": args.model, "optimizer": optimizer.state_dict(), "version": 2, "args": args, "metric": 71.5,
+        "epoch": 3,
+        "arch": args.model,
+        "optimizer": optimizer.state_dict(),
+        "version": 2,
+        "args": args,
+        "metric": 71.5,
         "saver": {"checkpoint_files": [("checkpoint-2.pth.tar", 70.25)], "best_epoch": 3, "pending": (3, 71.5)},
-        "state_dict": collections.OrderedDict(in_parallel), "state_dict_ema": collections.OrderedDict(states[1])}  # fmt: skip
+        "state_dict": collections.OrderedDict(in_parallel),
+        "state_dict_ema": collections.OrderedDict(states[1]),
+    }
     path = tmp_path / "20260101-efficientnet_b0-224" / "model_best.pth.tar"
     path.parent.mkdir()
     torch.save(training, path)
@@ -232,21 +261,36 @@ def test_timm_layout(tmp_path):
     assert arrays["classifier.weight"].shape == (1000, 1280)
 
 
-@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b1", "efficientnet-b5", "efficientnet-l0",
-                                  "efficientnet-l2", "efficientnet-small"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet-b0",
+        "efficientnet-b1",
+        "efficientnet-b5",
+        "efficientnet-l0",
+        "efficientnet-l2",
+        "efficientnet-small",
+    ],
+)
 def test_variants_are_recognised(name):
     row = get_variant(name)
     known, shapes = names(row, "timm"), expected_shapes(row, 10)
     blank = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
     arrays = {known[key].name: known[key].from_ours(value) for key, value in blank.items()}
-    foreign = ForeignWeights("timm", {key: value.shape for key, value in arrays.items()}, arrays.__getitem__, "some.file")
+    foreign = ForeignWeights(
+        "timm", {key: value.shape for key, value in arrays.items()}, arrays.__getitem__, "some.file"
+    )
     smaller = dataclasses.replace(foreign, get=lambda key: np.zeros((1,) * arrays[key].ndim))
     assert to_artifact(smaller).card["variant"] == name
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"head.extra": np.zeros(2, np.float32)}, ("surplus head.extra", "incomplete, or of a modified model")),
-    ({"bn1.weight": np.zeros(7, np.float32)}, ("bn1.weight is (7,), not (32,)",))])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"head.extra": np.zeros(2, np.float32)}, ("surplus head.extra", "incomplete, or of a modified model")),
+        ({"bn1.weight": np.zeros(7, np.float32)}, ("bn1.weight is (7,), not (32,)",)),
+    ],
+)
 def test_wrong_tensors(tmp_path, change, words):
     save_timm(tmp_path / "x.safetensors", random_artifact(B0, 3), **change)
     with pytest.raises(UserError) as error:
@@ -260,7 +304,9 @@ def test_wrong_variant(tmp_path):
         formats.read(tmp_path / "x.safetensors", variant=B0)
 
 
-@pytest.mark.parametrize("name, whose", [("features.0.0.weight", "torchvision"), ("_conv_stem.weight", "efficientnet_pytorch")])
+@pytest.mark.parametrize(
+    "name, whose", [("features.0.0.weight", "torchvision"), ("_conv_stem.weight", "efficientnet_pytorch")]
+)
 def test_other_namings_are_named(tmp_path, name, whose):
     safetensors.numpy.save_file({name: np.zeros(3, np.float32)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=whose):
@@ -291,9 +337,16 @@ def test_models_with_symmetric_padding_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["timm", "npz", "tf"])
-@pytest.mark.parametrize("where, mean", [
-    ("tf_efficientnet_b0_ap-f262efe1.pth", 0.5), ("tf_efficientnet_b0.ap_in1k/model.safetensors", 0.5),
-    ("advprop/efficientnet-b0", 0.5), ("tf_efficientnet_b0_ap/x/y", 0.485), ("tf_efficientnet_b0.apt", 0.485)])  # fmt: skip
+@pytest.mark.parametrize(
+    "where, mean",
+    [
+        ("tf_efficientnet_b0_ap-f262efe1.pth", 0.5),
+        ("tf_efficientnet_b0.ap_in1k/model.safetensors", 0.5),
+        ("advprop/efficientnet-b0", 0.5),
+        ("tf_efficientnet_b0_ap/x/y", 0.485),
+        ("tf_efficientnet_b0.apt", 0.485),
+    ],
+)
 def test_advprop_is_known_by_its_name(scheme, where, mean):
     arrays = to_foreign(random_artifact(B0, 3), scheme)
     foreign = ForeignWeights(scheme, {key: value.shape for key, value in arrays.items()}, arrays.__getitem__, where)
@@ -302,8 +355,16 @@ def test_advprop_is_known_by_its_name(scheme, where, mean):
 
 def test_config_of_the_hub_is_believed(tmp_path):
     save_timm(tmp_path / "model.safetensors", random_artifact(B0, 3))
-    config = {"architecture": "tf_efficientnet_b0", "num_classes": 3, "pretrained_cfg": {
-        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 192, 192], "interpolation": "bicubic"}}  # fmt: skip
+    config = {
+        "architecture": "tf_efficientnet_b0",
+        "num_classes": 3,
+        "pretrained_cfg": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "input_size": [3, 192, 192],
+            "interpolation": "bicubic",
+        },
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     card = formats.read(tmp_path).card
     assert (card["mean"], card["std"], card["resolution"]) == ((0.5,) * 3, (0.25,) * 3, 192)
@@ -317,11 +378,19 @@ def test_l2_of_475_pixels_is_known_by_its_name():
     row = get_variant("efficientnet-l2")
     shapes = expected_shapes(row, 1000)
     known = names(row, "timm")
-    arrays = {known[key].name: known[key].from_ours(np.broadcast_to(np.float32(0), shape)) for key, shape in shapes.items()}
-    foreign = ForeignWeights("timm", {key: value.shape for key, value in arrays.items()},
-                             lambda key: np.zeros((1,) * arrays[key].ndim), "tf_efficientnet_l2_ns_475-bebbd00a.pth")  # fmt: skip
+    arrays = {
+        known[key].name: known[key].from_ours(np.broadcast_to(np.float32(0), shape)) for key, shape in shapes.items()
+    }
+    foreign = ForeignWeights(
+        "timm",
+        {key: value.shape for key, value in arrays.items()},
+        lambda key: np.zeros((1,) * arrays[key].ndim),
+        "tf_efficientnet_l2_ns_475-bebbd00a.pth",
+    )
     assert to_artifact(foreign).card["resolution"] == 475
-    assert to_artifact(dataclasses.replace(foreign, where="tf_efficientnet_l2_ns-df73bb44.pth")).card["resolution"] == 800
+    assert (
+        to_artifact(dataclasses.replace(foreign, where="tf_efficientnet_l2_ns-df73bb44.pth")).card["resolution"] == 800
+    )
 
 
 @pytest.mark.parametrize("name", ["weights.bin2", "weights.safetensors", "weights.npz"])

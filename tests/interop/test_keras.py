@@ -25,16 +25,32 @@ def keras_model(name: str, size: int):
 def keras_variables(model, name: str) -> dict:
     """{this project's key: Keras's variable}."""
     row = get_variant(name)
-    layers = {"stem": "stem_conv", "stem_bn": "stem_bn", "head": "top_conv", "head_bn": "top_bn", "classifier": "predictions"}
+    layers = {
+        "stem": "stem_conv",
+        "stem_bn": "stem_bn",
+        "head": "top_conv",
+        "head_bn": "top_bn",
+        "classifier": "predictions",
+    }
     index = 0
     for number, stage in enumerate(row.stages, 1):
         for repeat in range(row.round_repeats(stage.repeats)):
             block = f"block{number}{chr(ord('a') + repeat)}"
-            names = {"expand": "expand_conv", "expand_bn": "expand_bn", "depthwise": "dwconv", "depthwise_bn": "bn",
-                     "se/reduce": "se_reduce", "se/expand": "se_expand", "project": "project_conv",
-                     "project_bn": "project_bn"}  # fmt: skip
-            layers |= {f"blocks_{index}/{ours}": f"{block}_{theirs}" for ours, theirs in names.items()
-                       if stage.expand != 1 or not ours.startswith("expand")}  # fmt: skip
+            names = {
+                "expand": "expand_conv",
+                "expand_bn": "expand_bn",
+                "depthwise": "dwconv",
+                "depthwise_bn": "bn",
+                "se/reduce": "se_reduce",
+                "se/expand": "se_expand",
+                "project": "project_conv",
+                "project_bn": "project_bn",
+            }
+            layers |= {
+                f"blocks_{index}/{ours}": f"{block}_{theirs}"
+                for ours, theirs in names.items()
+                if stage.expand != 1 or not ours.startswith("expand")
+            }
             index += 1
     found = {}
     for ours, theirs in layers.items():
@@ -76,8 +92,9 @@ def images(count: int, size: int):
 
 
 # The suite has time for the smallest and one at an odd size; the others are slow tests.
-@pytest.mark.parametrize("name", [
-    pytest.param(f"efficientnet-b{i}", marks=[] if i in (0, 1) else [pytest.mark.slow]) for i in range(8)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(f"efficientnet-b{i}", marks=[] if i in (0, 1) else [pytest.mark.slow]) for i in range(8)]
+)
 def test_logits(name):
     size = 65 if name == "efficientnet-b1" else 64  # odd sizes pad differently
     theirs, _, ours, variables = same_weights(name, size, calibrate=True)

@@ -164,7 +164,12 @@ def test_checkpoints_say_which_model_they_are_of(tmp_path):
     for step, artifact in ((6, one), (9, two)):
         checkpoints.save(state_of(artifact, step), step)
     checkpoints.wait()
-    for path, steps, want in (("checkpoints", 9, two), ("checkpoints/9", 9, two), ("checkpoints/6", 6, one), ("", 9, two)):
+    for path, steps, want in (
+        ("checkpoints", 9, two),
+        ("checkpoints/9", 9, two),
+        ("checkpoints/6", 6, one),
+        ("", 9, two),
+    ):
         found = read(tmp_path / path)
         for field in ("variant", "resolution", "class_names", "crop_padding", "mean", "std"):
             assert np.array_equal(found.card[field], card[field]), field
@@ -198,8 +203,14 @@ def test_weights_that_do_not_fit_their_card(folder, tmp_path):
 
 
 def command(module: str, *arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", f"ns_jax.{module}", *map(str, arguments)], cwd=REPO, env=command_line.environment(),
-                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", f"ns_jax.{module}", *map(str, arguments)],
+        cwd=REPO,
+        env=command_line.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_predict_answers_the_rest_of_a_folder(folder, tmp_path):
@@ -209,8 +220,15 @@ def test_predict_answers_the_rest_of_a_folder(folder, tmp_path):
     (images / "c.jpg").write_bytes((images / "c.jpg").read_bytes()[:-40])
     (images / "notes.txt").write_text("not an image, and not asked for")
     (tmp_path / "text.jpg").write_text("not an image")
-    process = command("predict", f"--model={folder}", "--top=2", f"--json={tmp_path / 'out.json'}",
-                      f"--csv={tmp_path / 'out.csv'}", images, tmp_path / "text.jpg")  # fmt: skip
+    process = command(
+        "predict",
+        f"--model={folder}",
+        "--top=2",
+        f"--json={tmp_path / 'out.json'}",
+        f"--csv={tmp_path / 'out.csv'}",
+        images,
+        tmp_path / "text.jpg",
+    )
     assert process.returncode == 1, process.stderr
     assert f"{images}: left out 1 that do not end in .jpg" in process.stderr
     assert "c.jpg: not a whole" in process.stderr and "text.jpg: not a whole" in process.stderr
@@ -227,8 +245,16 @@ def test_predict_takes_names_of_any_bytes_once(folder, tmp_path):
     write_image(tmp_path / "a.png", 1)
     odd = os.fsdecode(b"caf\xe9.png")
     (tmp_path / odd).write_bytes((tmp_path / "a.png").read_bytes())
-    process = command("predict", f"--model={folder}", "--top=1", f"--json={tmp_path / 'out.json'}",
-                      f"--csv={tmp_path / 'out.csv'}", tmp_path / "a.png", tmp_path, tmp_path / "a.png")  # fmt: skip
+    process = command(
+        "predict",
+        f"--model={folder}",
+        "--top=1",
+        f"--json={tmp_path / 'out.json'}",
+        f"--csv={tmp_path / 'out.csv'}",
+        tmp_path / "a.png",
+        tmp_path,
+        tmp_path / "a.png",
+    )
     assert process.returncode == 0, process.stderr
     assert "caf\\udce9.png" in process.stdout and process.stdout.count("a.png") == 1
     assert list(json.loads((tmp_path / "out.json").read_text())) == [str(tmp_path / "a.png"), str(tmp_path / odd)]
@@ -296,11 +322,17 @@ def test_convert_says_what_is_wrong_in_a_line(folder, tmp_path):
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     for source, target, names, words in (
-            ("no/such/model", "x.pth", "", "is not written, only artifact"),  # found before the model is looked for
-            (folder, "notes.txt/z.npz", "", "Not a directory"), (folder, "x", "missing.txt", "missing.txt"),
-            (folder, "x", "latin.txt", "latin.txt is not a text file in UTF-8")):  # fmt: skip
-        process = command("convert", f"--from={source}", f"--to={tmp_path / target}",
-                          *([f"--class_names={tmp_path / names}"] if names else []))  # fmt: skip
+        ("no/such/model", "x.pth", "", "is not written, only artifact"),  # found before the model is looked for
+        (folder, "notes.txt/z.npz", "", "Not a directory"),
+        (folder, "x", "missing.txt", "missing.txt"),
+        (folder, "x", "latin.txt", "latin.txt is not a text file in UTF-8"),
+    ):
+        process = command(
+            "convert",
+            f"--from={source}",
+            f"--to={tmp_path / target}",
+            *([f"--class_names={tmp_path / names}"] if names else []),
+        )
         command_line.assert_one_line_error(process, words)
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "latin.txt"}
 
@@ -313,10 +345,14 @@ def test_convert(folder, tmp_path):
     assert again.returncode == 2 and "nothing is overwritten" in again.stderr
     names = tmp_path / "names.txt"
     names.write_text("\n".join("abcdefg"))
-    process = command("convert", f"--from={tmp_path / 'out.safetensors'}", f"--to={tmp_path / 'model'}", f"--class_names={names}")
+    process = command(
+        "convert", f"--from={tmp_path / 'out.safetensors'}", f"--to={tmp_path / 'model'}", f"--class_names={names}"
+    )
     assert process.returncode == 0, process.stderr
     assert ns_jax.load(tmp_path / "model").class_names == list("abcdefg") and "not in" not in process.stdout
-    process = command("convert", f"--from={tmp_path / 'model'}", f"--to={tmp_path / 'tf'}", "--format=tf", "--resolution=32")
+    process = command(
+        "convert", f"--from={tmp_path / 'model'}", f"--to={tmp_path / 'tf'}", "--format=tf", "--resolution=32"
+    )
     assert process.returncode == 0 and f"not in {tmp_path / 'tf'}: class_names, resolution (" in process.stdout
     unknown = command("convert", f"--from={names}", f"--to={tmp_path / 'x'}")
     assert unknown.returncode == 2 and "is of no known format" in unknown.stderr and "Traceback" not in unknown.stderr
@@ -325,27 +361,45 @@ def test_convert(folder, tmp_path):
 @pytest.fixture
 def hub():
     """A server that answers as the Hugging Face hub does, with one repository."""
-    config = {"architecture": "tf_efficientnet_b0", "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "input_size": [3, 224, 224]}}
-    files = {"config.json": json.dumps(config).encode(),
-             "model.safetensors": safetensors.numpy.save(to_foreign(random_artifact("efficientnet-b0", 3), "timm"))}  # fmt: skip
+    config = {
+        "architecture": "tf_efficientnet_b0",
+        "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "input_size": [3, 224, 224]},
+    }
+    files = {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": safetensors.numpy.save(to_foreign(random_artifact("efficientnet-b0", 3), "timm")),
+    }
     commit = "0123456789012345678901234567890123456789"
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             name = self.path.split("/")[-1].split("?")[0]
             if "/tree/" in self.path:
-                body = json.dumps([{"type": "file", "path": file, "size": len(content), "oid": f"{len(content):040x}"}
-                                   for file, content in files.items()]).encode()  # fmt: skip
+                body = json.dumps(
+                    [
+                        {"type": "file", "path": file, "size": len(content), "oid": f"{len(content):040x}"}
+                        for file, content in files.items()
+                    ]
+                ).encode()
             elif self.path.startswith("/api/models/timm/tf_efficientnet_b0.ns_jft_in1k"):
-                body = json.dumps({"id": "timm/tf_efficientnet_b0.ns_jft_in1k", "sha": commit, "siblings": [
-                    {"rfilename": file} for file in files]}).encode()  # fmt: skip
+                body = json.dumps(
+                    {
+                        "id": "timm/tf_efficientnet_b0.ns_jft_in1k",
+                        "sha": commit,
+                        "siblings": [{"rfilename": file} for file in files],
+                    }
+                ).encode()
             elif name in files:
                 body = files[name]
             else:
                 self.send_error(404)
                 return
             self.send_response(200)
-            for key, value in {"Content-Length": len(body), "ETag": f'"{len(body):040x}"', "X-Repo-Commit": commit}.items():
+            for key, value in {
+                "Content-Length": len(body),
+                "ETag": f'"{len(body):040x}"',
+                "X-Repo-Commit": commit,
+            }.items():
                 self.send_header(key, str(value))
             self.end_headers()
             if self.command == "GET":
@@ -373,9 +427,14 @@ try:
 except ns_jax.errors.UserError as error:
     print(error)
 """
-    env = command_line.environment() | {"HF_ENDPOINT": f"http://localhost:{hub.server_port}", "HF_HOME": str(tmp_path / "home"),
-                           "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
-    process = subprocess.run([sys.executable, "-c", code], cwd=REPO, env=env, capture_output=True, text=True, timeout=200)
+    env = command_line.environment() | {
+        "HF_ENDPOINT": f"http://localhost:{hub.server_port}",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, env=env, capture_output=True, text=True, timeout=200
+    )
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[:3] == ["efficientnet-b0 3 224"] * 3

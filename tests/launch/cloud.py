@@ -14,8 +14,17 @@ from tests.conftest import REPO
 README = (REPO / "launch" / "README.md").read_text()
 STAND_IN = REPO / "tests" / "launch" / "stand_in_gcloud.py"
 WHERE = ["--project=my-project", "--zone=us-central2-b", "--quiet"]
-CREATE = ["compute", "tpus", "tpu-vm", "create", "ns-jax", "--version=tpu-ubuntu2204-base", "--accelerator-type=v4-32",
-          "--spot", *WHERE]  # fmt: skip
+CREATE = [
+    "compute",
+    "tpus",
+    "tpu-vm",
+    "create",
+    "ns-jax",
+    "--version=tpu-ubuntu2204-base",
+    "--accelerator-type=v4-32",
+    "--spot",
+    *WHERE,
+]
 DESCRIBE = ["compute", "tpus", "tpu-vm", "describe", "ns-jax", "--format=value(state)", *WHERE]
 DELETE = ["compute", "tpus", "tpu-vm", "delete", "ns-jax", *WHERE]
 
@@ -45,9 +54,18 @@ class Cloud:
         gcloud.chmod(0o755)
         self.environment = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}", "STAND_IN": str(self.folder)}
         self.settings = folder / "settings.toml"
-        values = {"name": "ns-jax", "project": "my-project", "zone": "us-central2-b", "accelerator_type": "v4-32",
-                  "runtime_version": "tpu-ubuntu2204-base", "bucket": str(self.bucket), "repository": str(repository),
-                  "python": python, "spot": True, "poll_seconds": 0.2} | settings  # fmt: skip
+        values = {
+            "name": "ns-jax",
+            "project": "my-project",
+            "zone": "us-central2-b",
+            "accelerator_type": "v4-32",
+            "runtime_version": "tpu-ubuntu2204-base",
+            "bucket": str(self.bucket),
+            "repository": str(repository),
+            "python": python,
+            "spot": True,
+            "poll_seconds": 0.2,
+        } | settings
         self.settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
 
     def launch(self, command: str, *flags: str) -> list[str]:

@@ -21,8 +21,23 @@ import time
 FOLDER = pathlib.Path(os.environ.get("STAND_IN", ""))
 WORKERS = 2
 # Of the flags in gcloud's reference, those that somebody may want here; the first are required.
-TPU = {"accelerator-type"}, {"spot", "reserved", "network", "subnetwork", "internal-ips", "data-disk", "metadata",
-                             "service-account", "labels", "tags", "scopes", "async"}  # fmt: skip
+TPU = (
+    {"accelerator-type"},
+    {
+        "spot",
+        "reserved",
+        "network",
+        "subnetwork",
+        "internal-ips",
+        "data-disk",
+        "metadata",
+        "service-account",
+        "labels",
+        "tags",
+        "scopes",
+        "async",
+    },
+)
 COMMANDS = {
     ("tpu-vm", "create"): (TPU[0] | {"version"}, TPU[1]),
     ("tpu-vm", "describe"): (set(), set()),
@@ -81,8 +96,14 @@ def create(name: str, queued: bool) -> None:
         fail(f"ALREADY_EXISTS: Resource '{name}' already exists")
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        write(name, state="READY", port=free.getsockname()[1], queued=queued,
-              queue=["WAITING_FOR_RESOURCES"] if queued else [], disk=str(time.time_ns()))  # fmt: skip
+        write(
+            name,
+            state="READY",
+            port=free.getsockname()[1],
+            queued=queued,
+            queue=["WAITING_FOR_RESOURCES"] if queued else [],
+            disk=str(time.time_ns()),
+        )
     for home in homes(name):
         home.mkdir(parents=True)
 
@@ -144,11 +165,16 @@ def ssh(name: str, worker: str, command: str) -> int:
     running = {}
     for number in chosen:
         environment = os.environ | {
-            "HOME": str(homes(name)[number]), "JAX_PLATFORMS": "cpu",
+            "HOME": str(homes(name)[number]),
+            "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-            "JAX_COORDINATOR_ADDRESS": f"localhost:{node['port']}", "SLURM_JOB_ID": "1",
-            "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(WORKERS), "SLURM_PROCID": str(number),
-            "SLURM_LOCALID": "0"}  # fmt: skip
+            "JAX_COORDINATOR_ADDRESS": f"localhost:{node['port']}",
+            "SLURM_JOB_ID": "1",
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_NTASKS": str(WORKERS),
+            "SLURM_PROCID": str(number),
+            "SLURM_LOCALID": "0",
+        }
         running[number] = subprocess.Popen(["bash", "-c", command], cwd=homes(name)[number], env=environment)
     codes = {number: process.wait() for number, process in running.items()}
     for number, code in codes.items():

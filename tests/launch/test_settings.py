@@ -35,15 +35,18 @@ def test_without_a_python_the_workers_get_an_environment():
     subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
-@pytest.mark.parametrize(("old", "new", "error"), [
-    ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
-    ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
-    ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be true or false"),
-    ("spot =", "create_flags = [1]\nspot =", r"settings.toml: create_flags = [1] must be a list of strings"),
-    ("bucket = \"", "bucket = \"my-", r"must begin with gs://, or with / where every worker mounts it"),
-    ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
-    ("name =", "name", r"settings.toml: Expected '='"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("zone =", "zon =", r"settings.toml: unknown key 'zon'; the nearest one is 'zone'"),
+        ("bucket =", "# bucket =", r"settings.toml: missing key 'bucket'"),
+        ("spot = true", 'spot = "yes"', r"settings.toml: spot = 'yes' must be true or false"),
+        ("spot =", "create_flags = [1]\nspot =", r"settings.toml: create_flags = [1] must be a list of strings"),
+        ('bucket = "', 'bucket = "my-', r"must begin with gs://, or with / where every worker mounts it"),
+        ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
+        ("name =", "name", r"settings.toml: Expected '='"),
+    ],
+)
 def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):
     cloud.settings.write_text(cloud.settings.read_text().replace(old, new, 1))
     process = subprocess.run(cloud.launch("create"), cwd=REPO, capture_output=True, text=True)

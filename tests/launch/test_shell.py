@@ -13,6 +13,7 @@ from tests.launch.cloud import readme_commands
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """A folder first on PATH for stand-ins, each of which prints its arguments."""
+
     def add(name: str, more: str = "") -> str:
         path = tmp_path / name
         path.write_text(f'#!/bin/bash\necho "{name} $*"\n{more}\n')

@@ -64,8 +64,10 @@ config = "never"
     assert cloud.steps() == [CREATE, "setup", "start", "setup", "start", "stop", "last lines"]
     assert sorted(path.name for path in cloud.bucket.iterdir()) == ["fail", "first-form"]
     output = capsys.readouterr().out
-    assert (f"flags: -m ns_jax.main --config=fail --workdir={cloud.bucket}/fail --distributed --both={cloud.bucket}/x "
-            "--only this") in output  # fmt: skip
+    assert (
+        f"flags: -m ns_jax.main --config=fail --workdir={cloud.bucket}/fail --distributed --both={cloud.bucket}/x "
+        "--only this"
+    ) in output
     assert output.count("it went wrong") == 3  # as it came, and the last lines of both
 
 
@@ -200,9 +202,19 @@ def test_a_queued_resource_is_waited_for_and_created_again(cloud, capsys):
     assert "no new TPU yet, trying on: ERROR: (gcloud) There was a problem" in output
     assert len(set((cloud.folder / "prepared").read_text().split())) == 4  # two workers, and two after them
     launch(cloud, "delete")
-    create = ["compute", "tpus", "queued-resources", "create", "ns-jax", "--node-id=ns-jax",
-              "--runtime-version=tpu-ubuntu2204-base", "--accelerator-type=v4-32", "--spot", "--network=mine",
-              *WHERE]  # fmt: skip
+    create = [
+        "compute",
+        "tpus",
+        "queued-resources",
+        "create",
+        "ns-jax",
+        "--node-id=ns-jax",
+        "--runtime-version=tpu-ubuntu2204-base",
+        "--accelerator-type=v4-32",
+        "--spot",
+        "--network=mine",
+        *WHERE,
+    ]
     delete = ["compute", "tpus", "queued-resources", "delete", "ns-jax", "--force", *WHERE]
     calls = [call for call in cloud.calls() if call[3] in ("create", "delete")]
     assert calls == [create, delete, delete, delete, create, delete]  # two did not come through
@@ -230,8 +242,21 @@ def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
     tpu.create(one)
     assert capsys.readouterr().out.count("no answer from gcloud") == 2
     tpu.delete(one)
-    subprocess.run(["gcloud", "compute", "tpus", "queued-resources", "create", "ns-jax", "--node-id=ns-jax",
-                    "--runtime-version=a", "--accelerator-type=b", *WHERE], check=True)  # fmt: skip
+    subprocess.run(
+        [
+            "gcloud",
+            "compute",
+            "tpus",
+            "queued-resources",
+            "create",
+            "ns-jax",
+            "--node-id=ns-jax",
+            "--runtime-version=a",
+            "--accelerator-type=b",
+            *WHERE,
+        ],
+        check=True,
+    )
     failures = iter(["1"])  # after the first look
     monkeypatch.setattr(one, "wait", lambda: offline.write_text(next(failures, "0")))
     assert tpu.lasting_state(one) == "READY"
@@ -243,7 +268,7 @@ def test_another_commit_gets_an_environment_of_its_own(cloud):
     """What uv finds installed it keeps, whatever the date of the commit."""
     cloud.settings.write_text(re.sub("python = .*", 'python = ""', cloud.settings.read_text()))
     uv = cloud.folder.parent / "bin" / "uv"
-    uv.write_text('#!/bin/bash\n[ $1 = venv ] || exit 0\nmkdir .venv && echo made >> $STAND_IN/environments\n')
+    uv.write_text("#!/bin/bash\n[ $1 = venv ] || exit 0\nmkdir .venv && echo made >> $STAND_IN/environments\n")
     uv.chmod(0o755)
     made = cloud.folder / "environments"
     launch(cloud, "create")

@@ -23,13 +23,25 @@ def relative_error(found, expected):
 
 def lax_conv(x, kernel, stride, padding="SAME"):
     """Differentiated by jax itself; of one dtype."""
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                                        feature_group_count=x.shape[-1] // kernel.shape[2])  # fmt: skip
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
 
 
 SHAPES = {
-    "batch": st.integers(1, 5), "height": st.integers(1, 17), "width": st.integers(1, 17), "channels": st.integers(1, 20),
-    "kernel": st.sampled_from((3, 5)), "stride": st.sampled_from((1, 2)), "seed": st.integers(0, 2**31 - 1)}  # fmt: skip
+    "batch": st.integers(1, 5),
+    "height": st.integers(1, 17),
+    "width": st.integers(1, 17),
+    "channels": st.integers(1, 20),
+    "kernel": st.sampled_from((3, 5)),
+    "stride": st.sampled_from((1, 2)),
+    "seed": st.integers(0, 2**31 - 1),
+}
 
 
 def check_depthwise(batch, height, width, channels, kernel, stride, seed):
@@ -111,8 +123,11 @@ def test_both_forms_of_the_native_kernel_gradient(kernel, stride, padding):
 def test_kernels_of_a_bfloat16_model_have_float32_gradients():
     """Sums of products of bfloat16 that are not rounded to it, which needs 2**-9."""
     x = jax.random.normal(jax.random.key(0), (64, 9, 9, 6), jnp.bfloat16)
-    convolutions = ((pointwise_conv, (1, 1, 6, 4), 1), (functools.partial(depthwise_conv, stride=2), (3, 3, 1, 6), 2),
-                    (functools.partial(native_conv, stride=2, padding="SAME"), (3, 3, 6, 4), 2))  # fmt: skip
+    convolutions = (
+        (pointwise_conv, (1, 1, 6, 4), 1),
+        (functools.partial(depthwise_conv, stride=2), (3, 3, 1, 6), 2),
+        (functools.partial(native_conv, stride=2, padding="SAME"), (3, 3, 6, 4), 2),
+    )
     for conv, shape, stride in convolutions:
         out, vjp = jax.vjp(conv, x, jax.random.normal(jax.random.key(1), shape))
         g = jax.random.normal(jax.random.key(2), out.shape, jnp.bfloat16)
@@ -144,5 +159,3 @@ def test_accelerators_keep_the_native_convolution(platform):
 
 def test_cpu_has_no_convolution():
     assert "stablehlo.convolution" not in lowered("cpu")
-
-

@@ -33,8 +33,13 @@ def gradients(model, variables):
     """(loss, new batch statistics, gradients), of single blocks."""
 
     def loss(params):
-        logits, updates = model.apply({**variables, "params": params}, IMAGES, train=True, mutable=["batch_stats"],
-                                      rngs={"noise": jax.random.key(2)})  # fmt: skip
+        logits, updates = model.apply(
+            {**variables, "params": params},
+            IMAGES,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"noise": jax.random.key(2)},
+        )
         return (logits * jnp.arange(10.0)[None]).sum(), updates["batch_stats"]
 
     (value, stats), found = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
@@ -48,10 +53,16 @@ def assert_close(first, second):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize("options", [
-    *(pytest.param(options, marks=pytest.mark.slow)
-      for options in ({"remat": True}, {"scan_blocks": True}, {"scan_blocks": True, "remat": True})),
-    {"scan_blocks": True, "remat": True, "frozen_blocks": 3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in ({"remat": True}, {"scan_blocks": True}, {"scan_blocks": True, "remat": True})
+        ),
+        {"scan_blocks": True, "remat": True, "frozen_blocks": 3},
+    ],
+)
 def test_same_loss_statistics_and_gradients(variables, options):
     frozen = options.get("frozen_blocks", 0)
     want = gradients(create(frozen_blocks=frozen), variables)
@@ -75,11 +86,15 @@ def test_every_drop_rate_reaches_its_block(variables):
     """In a loop each repeat drops at its own rate: nobody survives a rate near 1 but in early blocks."""
     model = create(scan_blocks=True, stochastic_depth_rate=0.5)
     given = stacked(variables)
-    outputs = [model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(key)})
-               for key in range(2)]  # fmt: skip
+    outputs = [
+        model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(key)})
+        for key in range(2)
+    ]
     assert not np.allclose(*outputs)
-    np.testing.assert_array_equal(outputs[0], model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4),
-                                                          rngs={"noise": jax.random.key(0)}))  # fmt: skip
+    np.testing.assert_array_equal(
+        outputs[0],
+        model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(0)}),
+    )
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b3"])

@@ -11,12 +11,21 @@ from ns_jax.models.zoo import create_model
 # B0 to B7 and L2: the official counts (1000 classes). L0, L1: the paper's rounded figures are 140M and
 # 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.
 PARAMETERS = {
-    "efficientnet-b0": 5_288_548, "efficientnet-b1": 7_794_184, "efficientnet-b2": 9_109_994,
-    "efficientnet-b3": 12_233_232, "efficientnet-b4": 19_341_616, "efficientnet-b5": 30_389_784,
-    "efficientnet-b6": 43_040_704, "efficientnet-b7": 66_347_960, "efficientnet-l0": 140_764_664,
-    "efficientnet-l1": 272_630_564, "efficientnet-l2": 480_309_308, "efficientnet-b0-svhn": 5_288_548,
-    "efficientnet-small": 322_008, "resnet-50": 25_557_032,
-}  # fmt: skip
+    "efficientnet-b0": 5_288_548,
+    "efficientnet-b1": 7_794_184,
+    "efficientnet-b2": 9_109_994,
+    "efficientnet-b3": 12_233_232,
+    "efficientnet-b4": 19_341_616,
+    "efficientnet-b5": 30_389_784,
+    "efficientnet-b6": 43_040_704,
+    "efficientnet-b7": 66_347_960,
+    "efficientnet-l0": 140_764_664,
+    "efficientnet-l1": 272_630_564,
+    "efficientnet-l2": 480_309_308,
+    "efficientnet-b0-svhn": 5_288_548,
+    "efficientnet-small": 322_008,
+    "resnet-50": 25_557_032,
+}
 
 
 @functools.cache
@@ -42,8 +51,10 @@ def test_output_shapes(name):
     assert logits.shape == (2, 1000) and logits.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name, channels", [("efficientnet-b2", (16, 24, 48, 120, 352, 1408, 1408)),
-                                            ("resnet-50", (64, 256, 512, 1024, 2048, 2048, 2048))])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, channels",
+    [("efficientnet-b2", (16, 24, 48, 120, 352, 1408, 1408)), ("resnet-50", (64, 256, 512, 1024, 2048, 2048, 2048))],
+)
 def test_features(name, channels):
     model = create_model(get_variant(name), 1000)
     image = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)

@@ -23,18 +23,28 @@ def test_equal_hosts_agree():
     assert disagreement(rows(clock=1059.0)) is None
 
 
-@pytest.mark.parametrize("field, value, words", [
-    ("source", "bbb", "other source code of ns_jax than host worker-0 (process 0) (bbb there, aaa here): install the same commit"),
-    ("python", "3.12.1", "another Python than host worker-0 (process 0) (3.12.1 there, 3.11.2 here)"),
-    ("jax", "0.9.0", "another jax than host worker-0 (process 0) (0.9.0 there, 0.10.2 here)"),
-    ("config", "ddd", "another config than host worker-0 (process 0) (ddd there, ccc here): give the same command"),
-    ("workdir", "/runs/b1", "another --workdir than host worker-0 (process 0) (/runs/b1 there, /runs/b0 here)")])  # fmt: skip
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        (
+            "source",
+            "bbb",
+            "other source code of ns_jax than host worker-0 (process 0) (bbb there, aaa here): install the same commit",
+        ),
+        ("python", "3.12.1", "another Python than host worker-0 (process 0) (3.12.1 there, 3.11.2 here)"),
+        ("jax", "0.9.0", "another jax than host worker-0 (process 0) (0.9.0 there, 0.10.2 here)"),
+        ("config", "ddd", "another config than host worker-0 (process 0) (ddd there, ccc here): give the same command"),
+        ("workdir", "/runs/b1", "another --workdir than host worker-0 (process 0) (/runs/b1 there, /runs/b0 here)"),
+    ],
+)
 def test_the_odd_host_is_named(field, value, words):
     assert disagreement(rows(**{field: value})).startswith(f"host worker-2 (process 2) has {words}")
 
 
 def test_the_lead_may_be_the_odd_one():
-    assert disagreement([dataclasses.replace(FIRST, jax="0.9.0"), *rows()[1:]]).startswith("host worker-0 (process 0) has")
+    assert disagreement([dataclasses.replace(FIRST, jax="0.9.0"), *rows()[1:]]).startswith(
+        "host worker-0 (process 0) has"
+    )
 
 
 def test_of_two_the_lead_is_right():
@@ -49,7 +59,9 @@ def test_several_odd_hosts_are_counted():
 
 def test_clocks_apart():
     line = disagreement(rows(clock=1100.0))
-    assert line == "the clock of host worker-2 (process 2) is 100 s ahead of that of host worker-0 (process 0): set them"
+    assert (
+        line == "the clock of host worker-2 (process 2) is 100 s ahead of that of host worker-0 (process 0): set them"
+    )
 
 
 def test_source_fingerprint_is_of_contents(monkeypatch, tmp_path):

@@ -18,7 +18,19 @@ def supervised(**changes):
 
 
 def make_estimate(**changes):
-    known = {"stage": "train", "images": 30720, "resolution": 475, "runs": 100, "devices": 2048, "fits": False,
-             "memory": {"parameters": 4 * GIB, "batch": 2**20}, "memory_total": 20 * GIB, "code_bytes": None, "hbm_bytes": None,
-             "flops": {"dot": 0, "conv": int(2048 * 61.5e12), "depthwise": 0}, "traffic": (), "compile_seconds": 1.0}  # fmt: skip
+    known = {
+        "stage": "train",
+        "images": 30720,
+        "resolution": 475,
+        "runs": 100,
+        "devices": 2048,
+        "fits": False,
+        "memory": {"parameters": 4 * GIB, "batch": 2**20},
+        "memory_total": 20 * GIB,
+        "code_bytes": None,
+        "hbm_bytes": None,
+        "flops": {"dot": 0, "conv": int(2048 * 61.5e12), "depthwise": 0},
+        "traffic": (),
+        "compile_seconds": 1.0,
+    }
     return Estimate(**known | changes)

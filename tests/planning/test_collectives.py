@@ -22,6 +22,7 @@ def mesh():
 
 def compiled(fn, mesh, *args, out=None):
     """Text of a program of arguments (shape, axes of `mesh` of each dimension)."""
+
     def sharding(axes):
         return NamedSharding(mesh, P(*axes))
 
@@ -56,7 +57,11 @@ def test_explicit_collectives(mesh):
 
     fn = jax.shard_map(fn, mesh=mesh, in_specs=P("data"), out_specs=P(("data", "model")), check_vma=False)
     text = compiled(fn, mesh, ((32, 64), ("data",)))
-    assert kinds(text) == [("all-to-all", 1024, 4, 1), ("collective-permute", 1024, 2, 1), ("reduce-scatter", 2048, 2, 1)]
+    assert kinds(text) == [
+        ("all-to-all", 1024, 4, 1),
+        ("collective-permute", 1024, 2, 1),
+        ("reduce-scatter", 2048, 2, 1),
+    ]
     by_kind = {found.kind: network_bytes(found) for found in find_collectives(text)}
     assert by_kind == {"all-to-all": 768, "collective-permute": 1024, "reduce-scatter": 1024}
 
@@ -101,10 +106,18 @@ def test_loops_of_unknown_length(mesh):
     assert (found.times, found.is_exact) == (1, False)
 
 
-@pytest.mark.parametrize(("groups", "size"), [
-    ("{{0,1,2,3},{4,5,6,7}}", 4), ("{}", 8), ("[2,4]<=[8]", 4), ("[4,2]<=[2,4]T(1,0)", 2),
-    ("mesh['a'=4,'b'=2] {'a'}", 4), ("mesh['a'=4,'b'=2] {'a','b'}", 8), ("mesh['a'=4,'b'=2] {'a':(1)2,'b'}", 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("groups", "size"),
+    [
+        ("{{0,1,2,3},{4,5,6,7}}", 4),
+        ("{}", 8),
+        ("[2,4]<=[8]", 4),
+        ("[4,2]<=[2,4]T(1,0)", 2),
+        ("mesh['a'=4,'b'=2] {'a'}", 4),
+        ("mesh['a'=4,'b'=2] {'a','b'}", 8),
+        ("mesh['a'=4,'b'=2] {'a':(1)2,'b'}", 4),
+    ],
+)
 def test_groups(groups, size):
     text = f"""HloModule m, num_partitions=8
 
@@ -141,8 +154,10 @@ ENTRY %main (p: f32[16]) -> (f32[128], f32[2]) {
 
 def test_collectives_fused_with_computations_count_once():
     """Compilers for TPU spread an all-gather over a fusion that starts it, one that computes, and one that waits."""
-    gather = ("all-gather({}), replica_groups=mesh['a'=8] {{'a'}}, dimensions={{0}}, "
-              'backend_config={{"async_collective_fusion_config":{{"flag_start":"2"}}}}')  # fmt: skip
+    gather = (
+        "all-gather({}), replica_groups=mesh['a'=8] {{'a'}}, dimensions={{0}}, "
+        'backend_config={{"async_collective_fusion_config":{{"flag_start":"2"}}}}'
+    )
     text = f"""HloModule m, num_partitions=8
 
 %first (p.1: f32[16]) -> (f32[16], f32[128], u32[]) {{

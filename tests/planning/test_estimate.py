@@ -31,16 +31,24 @@ def test_days_are_of_the_slowest_bound():
     assert slow.days(row, 0.5) == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize(("message", "size"), [
-    ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, total memory for HLO temporaries (70.50G) exceeds HBM (15.75G).", 70.5 * GIB),
-    ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 16.25G of 15.48G hbm. Exceeded", 16.25 * GIB),
-    ("INVALID_ARGUMENT: 3 of 4", None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, total memory for HLO temporaries (70.50G) "
+            "exceeds HBM (15.75G).",
+            70.5 * GIB,
+        ),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 16.25G of 15.48G hbm. Exceeded", 16.25 * GIB),
+        ("INVALID_ARGUMENT: 3 of 4", None),
+    ],
+)
 def test_what_the_compiler_says_of_memory(message, size):
     assert used_bytes(message) == size
 
 
 def test_memory_by_kind_is_what_a_device_holds():
-    """On CPU devices, of the arguments that the compiled program takes; split over eight, a little more than an eighth."""
+    """Of the compiled program's arguments, on CPU devices; split over eight, a little more than an eighth."""
     held = {}
     for shard_state in (1, 8):
         program = next(iter(programs(supervised(labeled_batch_size=48), make_mesh(shard_state), COUNTS, SMALL)))

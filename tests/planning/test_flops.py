@@ -19,7 +19,8 @@ def flops(fn, *args):
 
 def conv(x, kernel, stride=1, groups=1):
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)  # fmt: skip
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+    )
 
 
 def test_matrix_products():
@@ -56,8 +57,10 @@ def test_convolutions():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("shape", "groups", "kind"), [((3, 3, 8, 12), 1, "conv"), ((3, 3, 2, 12), 4, "conv"),
-                                                       ((3, 3, 1, 8), 8, "depthwise")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "groups", "kind"),
+    [((3, 3, 8, 12), 1, "conv"), ((3, 3, 2, 12), 4, "conv"), ((3, 3, 1, 8), 8, "depthwise")],
+)
 def test_gradients_of_convolutions(stride, shape, groups, kind):
     """As much as the forward pass for the input, and again for the kernel."""
     args = array(2, 8, 8, 8), array(*shape)

@@ -13,8 +13,24 @@ def test_topologies(text, devices):
     assert parse_topology(text) == (GENERATIONS[text.split(":")[0]], devices, text)
 
 
-@pytest.mark.parametrize("text", ["", "v3", "v9:2x2", "v3:", "v3:4", "v3:2x2x2", "v3:0x4", "v5e:3x3", "v5e:32x32",
-                                  "v4:4x4", "v4:-4x4x4", "v3:32x32,2", "gpu:8"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "v3",
+        "v9:2x2",
+        "v3:",
+        "v3:4",
+        "v3:2x2x2",
+        "v3:0x4",
+        "v5e:3x3",
+        "v5e:32x32",
+        "v4:4x4",
+        "v4:-4x4x4",
+        "v3:32x32,2",
+        "gpu:8",
+    ],
+)
 def test_impossible_topologies(text):
     with pytest.raises(UserError, match=rf"^topology '{text}': .*v") as error:
         parse_topology(text)

@@ -35,10 +35,13 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
     program = next(one for one in programs(config, mesh, COUNTS, SMALL) if one.stage == "train")
     found = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
     assert all(one.is_exact and one.times == 1 for one in found)
-    params, statistics = (sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory[kind]))
-                          for kind in ("parameters", "batch norm statistics"))  # fmt: skip
-    split = sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory["parameters"])
-                if not leaf.sharding.is_fully_replicated)  # fmt: skip
+    params, statistics = (
+        sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory[kind]))
+        for kind in ("parameters", "batch norm statistics")
+    )
+    split = sum(
+        4 * leaf.size for leaf in jax.tree.leaves(program.memory["parameters"]) if not leaf.sharding.is_fully_replicated
+    )
     in_norm = [one for one in found if re.search(r"\(EfficientNet\).*bn/reduce_sum$", one.op_name)]
     sums = [one for one in in_norm if "transpose" not in one.op_name]
     assert sum(one.bytes for one in sums) == statistics and {one.group_size for one in sums} == {bn_group_size or 4}
@@ -53,8 +56,9 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
 
 
 def plan(*arguments):
-    return subprocess.run([sys.executable, "-m", "ns_jax.plan", *arguments], cwd=REPO, capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "ns_jax.plan", *arguments], cwd=REPO, capture_output=True, text=True, timeout=300
+    )
 
 
 @needs_libtpu
@@ -70,12 +74,18 @@ def test_the_command():
     assert "error: does not fit on v5e:2x2: evaluate (" in process.stderr and "v5e:" in process.stderr.split("GiB; ")[1]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--topology=v9:2x2"], "no TPU generation 'v9'; known are v3"),
-    (["--topology=v5e:64x64"], "4096 chips, but the largest slice of v5e has 256"),
-    ([], "--topology must have a value"),
-    (["--topology=v5e:2x2", "--config.eval_batch_size=1001"], "eval_batch_size=1001 cannot be split over 4 devices"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--topology=v9:2x2"], "no TPU generation 'v9'; known are v3"),
+        (["--topology=v5e:64x64"], "4096 chips, but the largest slice of v5e has 256"),
+        ([], "--topology must have a value"),
+        (
+            ["--topology=v5e:2x2", "--config.eval_batch_size=1001"],
+            "eval_batch_size=1001 cannot be split over 4 devices",
+        ),
+    ],
+)
 def test_bad_input(arguments, message):
     process = plan("--config=configs/mnist5k.py:control", "--stages=evaluate", *arguments)
     assert process.returncode == 2

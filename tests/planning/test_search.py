@@ -7,6 +7,7 @@ from tests.planning.shapes import GIB, make_estimate, supervised
 
 def test_search_takes_the_cheapest_level_and_its_cheapest_member(monkeypatch):
     """A stand-in compiler: memory halves with recomputation, and the state with its shares."""
+
     def compiled(program, devices):
         parallel = program
         size = 20 * GIB / (2 if parallel.remat else 1) / parallel.accumulation_steps + 8 * GIB / parallel.shard_state
@@ -14,14 +15,19 @@ def test_search_takes_the_cheapest_level_and_its_cheapest_member(monkeypatch):
         return make_estimate(fits=size <= limit, memory_total=int(size))
 
     monkeypatch.setattr(search_module, "estimate", compiled)
-    monkeypatch.setattr(search_module, "argument_bytes", lambda program, devices: {"state": 8 * GIB // program.shard_state})
+    monkeypatch.setattr(
+        search_module, "argument_bytes", lambda program, devices: {"state": 8 * GIB // program.shard_state}
+    )
     config = supervised(labeled_batch_size=4096)
     found = {}
     for limit in (30 * GIB, 12 * GIB, 6 * GIB, GIB // 100):
         tried = []
         best = search(config, 1024, limit, lambda one: one.parallel, lambda line: None)
-        found[limit // GIB] = best and (best[0].parallel.remat, best[0].parallel.shard_state,
-                                        best[0].parallel.accumulation_steps)  # fmt: skip
+        found[limit // GIB] = best and (
+            best[0].parallel.remat,
+            best[0].parallel.shard_state,
+            best[0].parallel.accumulation_steps,
+        )
         if limit == 30 * GIB:
             assert tried == [(False, 64, 1), (False, 1, 1)]
     assert found == {30: (False, 1, 1), 12: (True, 4, 1), 6: (True, 16, 2), 0: None}

@@ -30,7 +30,11 @@ def test_paper_row_of_every_experiment(name):
 
 
 def test_every_experiment_of_the_paper_has_a_row():
-    rows = {config.paper_row for name in experiments.names(REPO / "configs") for _, config in iterations(experiments.load(name))}
+    rows = {
+        config.paper_row
+        for name in experiments.names(REPO / "configs")
+        for _, config in iterations(experiments.load(name))
+    }
     for table in ("6", "7", "9", "10", "11", "12", "13", "14", "15", "16", "17", "soft_hard"):
         assert any(row.key in rows for row in paper.TABLES[table].rows), table
     assert rows >= {row.key for row in paper.TABLES["9"].rows}

@@ -18,10 +18,16 @@ def test_unknown_field_names_the_nearest(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("flag, word", [
-    ("--config.train_epochs=-1", "must be above 0"), ("--config.variant=efficientnet-bo", "efficientnet-b0"),
-    ("--config.pseudo_label=firm", "soft, hard"), ("--config.train_epochs=many", "train_epochs"),
-    ("--stages=lable", "label, select, train, finetune, evaluate")])  # fmt: skip
+@pytest.mark.parametrize(
+    "flag, word",
+    [
+        ("--config.train_epochs=-1", "must be above 0"),
+        ("--config.variant=efficientnet-bo", "efficientnet-b0"),
+        ("--config.pseudo_label=firm", "soft, hard"),
+        ("--config.train_epochs=many", "train_epochs"),
+        ("--stages=lable", "label, select, train, finetune, evaluate"),
+    ],
+)
 def test_impossible_values(tmp_path, flag, word):
     command.assert_one_line_error(command.run(tmp_path / "w", flag), word)
     assert not (tmp_path / "w").exists()
@@ -47,8 +53,13 @@ def folder(tmp_path):
 
 
 def from_folder(labeled, test=None):
-    return (f"--config.data.labeled=folder:{labeled}", f"--config.data.test=folder:{test or labeled}",
-            "--config.train_epochs=1", "--config.labeled_batch_size=4", "--config.eval_batch_size=4")  # fmt: skip
+    return (
+        f"--config.data.labeled=folder:{labeled}",
+        f"--config.data.test=folder:{test or labeled}",
+        "--config.train_epochs=1",
+        "--config.labeled_batch_size=4",
+        "--config.eval_batch_size=4",
+    )
 
 
 def test_labels_are_needed(tmp_path, folder):
@@ -66,16 +77,24 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     flags = from_folder(folder)
     process = command.run(tmp_path / "w", *flags, config=SUPERVISED)
     command.assert_one_line_error(process, "cat/1.jpg", "max_broken_fraction=0.125")
-    process = command.run(tmp_path / "v", *flags, "--config.data.max_broken_fraction=0.125", config=SUPERVISED,
-                          env=command.quick_environment())  # fmt: skip
+    process = command.run(
+        tmp_path / "v",
+        *flags,
+        "--config.data.max_broken_fraction=0.125",
+        config=SUPERVISED,
+        env=command.quick_environment(),
+    )
     assert process.returncode == 0, process.stderr
     assert "skipped the broken image cat/1.jpg" in process.stderr
     evaluation = json.loads((tmp_path / "v" / "evaluation.json").read_text())
     assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
 
     # The model of two classes as the teacher of ten.
-    teacher = ("--config.data.unlabeled=mnist5k:unlabeled", "--config.unlabeled_ratio=4",
-               f"--config.teacher={tmp_path / 'v' / 'model'}")  # fmt: skip
+    teacher = (
+        "--config.data.unlabeled=mnist5k:unlabeled",
+        "--config.unlabeled_ratio=4",
+        f"--config.teacher={tmp_path / 'v' / 'model'}",
+    )
     process = command.run(tmp_path / "u", *teacher, config=SUPERVISED)
     command.assert_one_line_error(process, "has 2 classes", "has 10")
 
@@ -83,7 +102,9 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
 def test_full_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
@@ -106,4 +127,6 @@ def test_missing_package(tmp_path):
 def test_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     process = command.run(tmp_path / "file" / "w")
-    command.assert_one_line_error(process, f"{tmp_path}/file/w cannot be written (Not a directory)", "another --workdir")
+    command.assert_one_line_error(
+        process, f"{tmp_path}/file/w cannot be written (Not a directory)", "another --workdir"
+    )

@@ -44,8 +44,15 @@ def shrink(config, folder):
         config.unlabeled_ratio = min(config.unlabeled_ratio, 2)
         config.parallel.shard_state = min(config.parallel.shard_state, 8)
         for overrides in config.chain.values():
-            for field in ("min_confidence", "max_confidence", "images_per_class", "train_epochs", "unlabeled_fraction",
-                          "unlabeled_ratio", "variant"):
+            for field in (
+                "min_confidence",
+                "max_confidence",
+                "images_per_class",
+                "train_epochs",
+                "unlabeled_fraction",
+                "unlabeled_ratio",
+                "variant",
+            ):
                 if field in overrides:
                     del overrides[field]
             if "finetune" in overrides:
@@ -67,8 +74,13 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[] if name in IN_THE_SUITE else [pytest.mark.slow]) for name in experiments.names(REPO / "configs")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in IN_THE_SUITE else [pytest.mark.slow])
+        for name in experiments.names(REPO / "configs")
+    ],
+)
 def test_two_steps_of_every_stage(name, folder, tmp_path):
     config = shrink(experiments.load(name), folder)
     validate(config)

@@ -10,8 +10,12 @@ from tests.stages.test_loop import wait_for
 
 pytestmark = pytest.mark.slow
 CONTROL = "configs/mnist5k.py:control"
-TWELVE_STEPS = ("--config.train_epochs=6", "--config.labeled_batch_size=48", "--config.checkpoint_every_steps=3",
-                "--stages=train")  # fmt: skip
+TWELVE_STEPS = (
+    "--config.train_epochs=6",
+    "--config.labeled_batch_size=48",
+    "--config.checkpoint_every_steps=3",
+    "--stages=train",
+)
 
 
 def test_four_processes_and_one_agree(tmp_path):

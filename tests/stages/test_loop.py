@@ -50,7 +50,9 @@ def test_its_models_can_be_loaded(undisturbed):
     assert last.card["teacher"] == ns_jax.load(workdir / "iteration_0").card["fingerprint"]
     assert last.class_names == [str(digit) for digit in range(10)]
     before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints")
-    assert before_the_end.card == {key: value for key, value in last.card.items() if key != "fingerprint"} | {"steps": 9}
+    assert before_the_end.card == {key: value for key, value in last.card.items() if key != "fingerprint"} | {
+        "steps": 9
+    }
     assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6").card["steps"] == 6
     images = np.zeros((2, 28, 28, 3), np.uint8)
     assert not np.array_equal(before_the_end.logits(images), last.logits(images))
@@ -65,7 +67,9 @@ def test_plain_lines_without_a_terminal(undisturbed):
 
 def test_a_second_start_does_nothing_anew(undisturbed):
     workdir, _ = undisturbed
-    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file() and "report" not in str(path)}
+    before = {
+        path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file() and "report" not in str(path)
+    }
     process = command.run(workdir)
     assert process.returncode == 0
     assert "train: done before" in process.stdout and "label: done before (3900 images)" in process.stdout
@@ -92,12 +96,18 @@ def wait_for(process, happened, seconds: float = 120) -> bool:
 
 # What has just been written when the process dies, a random moment later (seconds at most).
 MOMENTS = [
-    ("iteration_0/checkpoints", 1.0), ("iteration_0/checkpoints/9", 0.3),
-    ("iteration_0/model/model.json", 0.5), ("iteration_0/evaluation.json", 0.5), ("iteration_1/labels/claim.json", 0.5),
-    ("iteration_1/labels/shard-00001.npy", 0.2), ("iteration_1/labels/manifest.json", 0.02),
-    ("iteration_1/selection/shard-00000.npy", 0.005), ("iteration_1/checkpoints", 1.0),
-    ("iteration_1/checkpoints/6", 0.2), ("iteration_1/model/weights.safetensors", 0.01),
-]  # fmt: skip
+    ("iteration_0/checkpoints", 1.0),
+    ("iteration_0/checkpoints/9", 0.3),
+    ("iteration_0/model/model.json", 0.5),
+    ("iteration_0/evaluation.json", 0.5),
+    ("iteration_1/labels/claim.json", 0.5),
+    ("iteration_1/labels/shard-00001.npy", 0.2),
+    ("iteration_1/labels/manifest.json", 0.02),
+    ("iteration_1/selection/shard-00000.npy", 0.005),
+    ("iteration_1/checkpoints", 1.0),
+    ("iteration_1/checkpoints/6", 0.2),
+    ("iteration_1/model/weights.safetensors", 0.01),
+]
 
 
 def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
@@ -105,8 +115,13 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
     chance = random.Random(0)
     kills = 0
     for marker, seconds in MOMENTS:
-        with subprocess.Popen(command.arguments(workdir), cwd=command.REPO, env=command.environment(),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        with subprocess.Popen(
+            command.arguments(workdir),
+            cwd=command.REPO,
+            env=command.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
             path = workdir / marker
             if wait_for(process, path.exists):
                 time.sleep(chance.uniform(0, seconds))

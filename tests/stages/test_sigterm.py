@@ -12,8 +12,13 @@ from tests import command, hosts
 from tests.stages.test_loop import wait_for
 
 CONTROL = "configs/mnist5k.py:control"
-FORTY_STEPS = ("--config.train_epochs=19.2", "--config.labeled_batch_size=48", "--config.log_every_steps=1",
-               "--config.checkpoint_every_steps=10", "--stages=train")  # fmt: skip
+FORTY_STEPS = (
+    "--config.train_epochs=19.2",
+    "--config.labeled_batch_size=48",
+    "--config.log_every_steps=1",
+    "--config.checkpoint_every_steps=10",
+    "--stages=train",
+)
 
 
 def weights(workdir) -> str:
@@ -43,9 +48,16 @@ def test_one_process_continues_at_the_very_step(tmp_path):
     undisturbed = command.run(tmp_path / "undisturbed", *FORTY_STEPS, config=CONTROL, env=env)
     assert undisturbed.returncode == 0, undisturbed.stderr
     workdir, log = tmp_path / "stopped", tmp_path / "log"
-    with log.open("w") as file, subprocess.Popen(
-        command.arguments(workdir, *FORTY_STEPS, config=CONTROL), cwd=command.REPO, env=env,
-        stdout=file, stderr=subprocess.STDOUT) as process:  # fmt: skip
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command.arguments(workdir, *FORTY_STEPS, config=CONTROL),
+            cwd=command.REPO,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
         assert wait_for(process, (workdir / "checkpoints" / "10").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 143, log.read_text()
@@ -73,8 +85,13 @@ def test_a_signal_to_one_of_two_hosts_stops_both(tmp_path):
 
 def test_before_training_it_ends_at_once(tmp_path):
     """As ever; there is nothing to save."""
-    with subprocess.Popen(command.arguments(tmp_path / "w"), cwd=command.REPO, env=command.environment(),
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+    with subprocess.Popen(
+        command.arguments(tmp_path / "w"),
+        cwd=command.REPO,
+        env=command.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         assert wait_for(process, (tmp_path / "w" / "config.json").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM  # 143 to a shell

@@ -15,8 +15,13 @@ SUPERVISED = "configs/mnist5k.py:control"
 def test_starts_from_weights_of_another_library(tmp_path):
     start = random_artifact("efficientnet-small", 7)
     formats.write(epath.Path(tmp_path / "start.safetensors"), start, "timm")
-    process = command.run(tmp_path / "w", *ONE_STILL_STEP, f"--config.init_from={tmp_path / 'start.safetensors'}",
-                          config=SUPERVISED, env=command.quick_environment())  # fmt: skip
+    process = command.run(
+        tmp_path / "w",
+        *ONE_STILL_STEP,
+        f"--config.init_from={tmp_path / 'start.safetensors'}",
+        config=SUPERVISED,
+        env=command.quick_environment(),
+    )
     assert process.returncode == 0, process.stderr
     assert "start.safetensors, with a new classifier for other classes" in process.stdout
     before = flatten_dict(start.variables["params"], sep="/")

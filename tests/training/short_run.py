@@ -28,8 +28,10 @@ def batch(seed, unlabeled=True):
     rng = np.random.default_rng(seed)
     found = {"image": rng.integers(0, 256, (L, 28, 28, 3), np.uint8), "label": np.arange(L, dtype=np.int32)}
     if unlabeled:
-        found |= {"unlabeled_image": rng.integers(0, 256, (U, 28, 28, 3), np.uint8),
-                  "probs": rng.dirichlet(np.ones(10), U).astype(np.float32)}  # fmt: skip
+        found |= {
+            "unlabeled_image": rng.integers(0, 256, (U, 28, 28, 3), np.uint8),
+            "probs": rng.dirichlet(np.ones(10), U).astype(np.float32),
+        }
     return found
 
 

@@ -28,8 +28,9 @@ def test_soft_targets(temperature):
     expected /= expected.sum(1, keepdims=True)
     targets = pseudo_targets(jnp.asarray(PROBS), config)
     np.testing.assert_allclose(targets, expected, rtol=2e-5)
-    np.testing.assert_allclose(cross_entropy(jnp.asarray(LOGITS), targets), numpy_cross_entropy(LOGITS, expected),
-                               rtol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        cross_entropy(jnp.asarray(LOGITS), targets), numpy_cross_entropy(LOGITS, expected), rtol=1e-5
+    )
 
 
 def test_hard_targets_are_smoothed():

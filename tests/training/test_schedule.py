@@ -11,8 +11,20 @@ def test_learning_rate_has_warmup_and_stairs():
     schedule = learning_rate_schedule(config, images)
     assert num_train_steps(config, images) == 35_000
     warmup = {step: 0.128 * step / 500 for step in (0, 1, 2, 100, 239, 240, 241, 250, 479, 480, 498, 499)}
-    stairs = {500: 2, 501: 2, 719: 2, 720: 3, 721: 3, 959: 3, 960: 4, 12_000: 50, 34_799: 144, 34_800: 145, 34_999: 145,
-              35_000: 145}  # fmt: skip
+    stairs = {
+        500: 2,
+        501: 2,
+        719: 2,
+        720: 3,
+        721: 3,
+        959: 3,
+        960: 4,
+        12_000: 50,
+        34_799: 144,
+        34_800: 145,
+        34_999: 145,
+        35_000: 145,
+    }
     for step, rate in (warmup | {step: 0.128 * 0.97**count for step, count in stairs.items()}).items():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5), step
 

@@ -35,8 +35,10 @@ def test_ema_follows_its_definition():
     _, after = train(1, steps=2)
     decay = float(ema_decay(0.99, 2))
     for name in ("params", "batch_stats"):
-        rows = [jax.tree.leaves(getattr(state, field)) for state, field in
-                ((before, f"ema_{name}"), (after, name), (after, f"ema_{name}"))]  # fmt: skip
+        rows = [
+            jax.tree.leaves(getattr(state, field))
+            for state, field in ((before, f"ema_{name}"), (after, name), (after, f"ema_{name}"))
+        ]
         for old, new, found in zip(*rows, strict=True):
             np.testing.assert_allclose(found, decay * old + (1 - decay) * new, rtol=1e-4, atol=1e-6)
 
@@ -56,8 +58,10 @@ def test_frozen_layers_stay_as_they_are():
             assert np.array_equal(old, new) == frozen, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("changes", [{"train_on": "pseudo_labels"}, {"labeled_sample_prob": 0.5},
-                                     {"noise": {"model_noise_unlabeled": False}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [{"train_on": "pseudo_labels"}, {"labeled_sample_prob": 0.5}, {"noise": {"model_noise_unlabeled": False}}],
+)
 def test_forms_of_the_step_differ(on_one, changes):
     """Each of them trains, and none computes what the usual form does."""
     if "train_on" in changes:
@@ -97,8 +101,9 @@ def test_rmsprop_is_tensorflows():
         updates, state = optimizer.update(jax.tree.map(jnp.add, {"w": jnp.asarray(gradient)}, decay), state, params)
         params = jax.tree.map(jnp.add, params, updates)
         gradient += np.float32(1e-2) * var.numpy()  # of TensorFlow's l2_loss
-        tf.raw_ops.ResourceApplyRMSProp(var=var.handle, ms=ms.handle, mom=mom.handle, lr=rate, rho=0.9, momentum=0.9,
-                                        epsilon=1e-3, grad=gradient)  # fmt: skip
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=var.handle, ms=ms.handle, mom=mom.handle, lr=rate, rho=0.9, momentum=0.9, epsilon=1e-3, grad=gradient
+        )
     assert np.abs(params["w"] - var.numpy()).max() / np.abs(var.numpy()).max() < 1e-6
 
 
@@ -124,8 +129,12 @@ def test_tpu_program_of_b0_keeps_the_native_convolutions():
     convolutions = blocks * (1 + 2 + 1) + pointwise_expands + 2  # depthwise, SE, project; expand; stem and head
     # Each has a forward form and two gradients, but the images have none.
     assert text.count("stablehlo.convolution") == 3 * convolutions - 1
-    grouped = [line for line in text.splitlines() if "stablehlo.convolution" in line
-               and ("feature_group_count = 1 " not in line or "batch_group_count = 1 " not in line)]  # fmt: skip
+    grouped = [
+        line
+        for line in text.splitlines()
+        if "stablehlo.convolution" in line
+        and ("feature_group_count = 1 " not in line or "batch_group_count = 1 " not in line)
+    ]
     assert len(grouped) == 3 * blocks
     assert "stablehlo.while" not in text and text.count("stablehlo.dot_general") == 3  # those of the classifier
 
@@ -151,6 +160,9 @@ def test_online_teacher_is_the_stored_one():
         given = {key: fed[key] for key in ("image", "label", "unlabeled_image")} | taught
         results.append(step(state, given, *extra))
     (stored, first), (inside, second) = results
-    assert np.isclose(first["loss"], second["loss"], rtol=1e-5) and first["teacher_agreement"] == second["teacher_agreement"]
+    assert (
+        np.isclose(first["loss"], second["loss"], rtol=1e-5)
+        and first["teacher_agreement"] == second["teacher_agreement"]
+    )
     for one, other in zip(jax.tree.leaves(stored.params), jax.tree.leaves(inside.params), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
