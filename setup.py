@@ -6,8 +6,8 @@ setuptools.setup(
     name="ns_jax",
     version="0.1.0",
     description="Noisy Student Training (Xie et al., CVPR 2020) in JAX, from a laptop's CPU to a TPU pod",
-    packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),
-    package_data={"ns_jax.interop": ["imagenet_classes.txt"]},
+    packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
+    package_data={"ns_jax.artifact": ["imagenet_classes.txt"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

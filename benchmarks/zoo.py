@@ -50,7 +50,7 @@ def write_random_model(name: str, folder: epath.Path) -> tuple[int, int]:
     import numpy as np
     from flax.traverse_util import unflatten_dict
 
-    from ns_jax.interop.artifact import model_card, save_artifact
+    from ns_jax.artifact.weights import model_card, save_artifact
     from ns_jax.interop.foreign import expected_shapes
     from ns_jax.models.variants import get_variant
 

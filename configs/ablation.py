@@ -4,7 +4,7 @@ An ablation's argument is ROW or ROW,small: on ImageNet a student of a given tea
 digits a teacher and a student, the same change in both.
 """
 
-from configs import imagenet, small
+from ns_jax.configs import imagenet, small
 
 
 def get_config(argument: str, rows: dict, model: str, table: str):

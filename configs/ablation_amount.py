@@ -8,7 +8,7 @@ Meant for a TPU v3-128; ',small' for two CPU cores. Paper: 83.4, 83.3, 83.7, 83.
 of 130M images; baseline 83.2.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {"1": {}} | {f"1/{n}": {"unlabeled_fraction": 1 / n} for n in (128, 64, 32, 16, 4)}
 

@@ -8,7 +8,7 @@ Meant for a TPU v3-32; ',small' for two CPU cores. Paper: balancing helps small 
 not verified (B0 77.9 and 77.6). 350 epochs, as many unlabeled as labeled images.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {"balanced": {}, "unbalanced": {"images_per_class": 0}}
 

@@ -9,7 +9,7 @@ and fine-tuning 77.5, joint 77.9. 350 epochs; the paper varied the fine-tuning s
 here 35 epochs at a tenth of the learning rate.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {
     "joint": {},

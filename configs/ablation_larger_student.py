@@ -7,7 +7,7 @@ Meant for a TPU v3-128. Paper: B0 77.9, B1 79.5; B2 80.7, B3 82.0; B4 84.0, B5 8
 unlabeled as labeled images (recalled, not verified).
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 PAIRS = ("b0_b0", "b0_b1", "b2_b2", "b2_b3", "b4_b4", "b4_b5")
 

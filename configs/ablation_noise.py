@@ -9,7 +9,7 @@ augmentation 84.6, without augmentation, stochastic depth and dropout 84.3, with
 (and everything else noised); the teacher alone 84.0. Follows the paper.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {
     "noised": {},

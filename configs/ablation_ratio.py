@@ -8,7 +8,7 @@ Meant for a TPU v3-128; ',small' for two CPU cores. Paper: 84.0 at 1, 84.4 at 3 
 the teacher higher ratios help more.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {ratio: {"unlabeled_ratio": int(ratio)} for ratio in ("1", "3", "6", "14", "28")}
 

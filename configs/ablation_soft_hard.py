@@ -9,7 +9,7 @@ cores. Paper (read from a plot): baseline 77.30; soft 77.5 to 78.1 everywhere, h
 at 0.9. 1.3M images an interval there; here all of it, without balancing.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {
     f"{kind}_{tenth / 10}": {

@@ -8,7 +8,7 @@ Meant for a TPU v3-32; ',small' for two CPU cores. Paper: warm start with 35, 70
 77.7, 77.8; from scratch with 350 epochs 77.9. A stair of the schedule is 2.4 epochs of 350, in proportion.
 """
 
-from configs import ablation
+from ns_jax.configs import ablation
 
 ROWS = {
     f"warm_{epochs}": {"init_from": "teacher", "train_epochs": float(epochs), "decay_epochs": 2.4 * epochs / 350}

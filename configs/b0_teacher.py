@@ -7,7 +7,7 @@ configs/imagenet.py, 350 epochs; crop and flip alone, as in the official script;
 the paper's text says RandAugment for all baselines.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -8,7 +8,7 @@ Meant for a TPU v3-64 (not measured). Paper, top-1: 81.1 with an equal teacher (
 the teacher. Recipe: configs/imagenet.py.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 TEACHERS = {"same_teacher": "b2_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
 

@@ -6,7 +6,7 @@ Meant for a TPU v3-64 (not measured). Paper: 81.7 / 95.7 (top-1 / top-5, with Ra
 configs/imagenet.py, 350 epochs; RandAugment magnitude of the official script.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -6,7 +6,7 @@ Meant for a TPU v3-128 (not measured). Paper: 83.2 / 96.4 (top-1 / top-5, with R
 configs/imagenet.py, 350 epochs; RandAugment magnitude of the official script.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -8,7 +8,7 @@ Meant for a TPU v3-256 (not measured). Paper, top-1: 85.1 with an equal teacher 
 the teacher. Recipe: configs/imagenet.py.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 TEACHERS = {"same_teacher": "b5_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
 

@@ -8,7 +8,7 @@ Meant for a TPU v3-512 (not measured). Paper, top-1: 86.4 with an equal teacher 
 the teacher. Recipe: configs/imagenet.py.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 TEACHERS = {"same_teacher": "b7_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
 

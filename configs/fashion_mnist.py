@@ -9,7 +9,7 @@ the four files, or takes those that Debian's package dataset-fashion-mnist insta
   python -m ns_jax.main --config=configs/fashion_mnist.py --workdir=DIR --config.data.dir=DATA
 """
 
-from configs import common
+from ns_jax.configs import common
 
 
 def get_config():

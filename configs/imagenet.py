@@ -6,7 +6,7 @@ leaves open: per-model RandAugment, dropout, epochs and ratios (local_scripts/im
 optimiser, EMA, label smoothing and loss weighting.
 """
 
-from configs import common
+from ns_jax.configs import common
 
 #        RandAugment magnitude (None: only crop and flip), epochs, unlabeled ratio
 RECIPES = {

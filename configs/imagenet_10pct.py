@@ -6,7 +6,7 @@ A teacher and two students, EfficientNet-B0 ('b1' to 'b7' after a colon for larg
 or eight GPUs. The paper has no such experiment. The unlabeled images contain the labeled tenth.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config(model: str = "b0"):

@@ -8,7 +8,7 @@ released 475 px weights have 88.2. 1.5 epochs through the end of the schedule, a
 how many shallow layers are fixed is not known, here the first three stages.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -8,7 +8,7 @@ Meant for a TPU v3-2048 (2048 cores; 6 days at ratio 14 in the paper). Paper: 88
 2048 give the same accuracy. Follows the paper's text (configs/imagenet.py says where).
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -8,7 +8,7 @@ labeled and 57,344 unlabeled images a step; the labeled batch that the paper use
 2048 give the same accuracy. Follows the paper's text (configs/imagenet.py says where).
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config():

@@ -10,7 +10,7 @@ The hyper-parameters were chosen with seed 100 and accuracy on the unlabeled ima
 run sees (docs/results.md tells the whole story).
 """
 
-from configs import common
+from ns_jax.configs import common
 
 EPOCHS = 200.0  # of each iteration; an epoch is 2 steps
 STUDENTS = 3

@@ -9,7 +9,7 @@ and hyper-parameters are not given, these are those of EfficientNet-B0 with Rand
 stochastic depth.
 """
 
-from configs import imagenet
+from ns_jax.configs import imagenet
 
 
 def get_config(form: str = "student"):

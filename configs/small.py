@@ -3,7 +3,7 @@
 Not an experiment itself. Two CPU cores take about two minutes a run.
 """
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
 
 
 def base():

@@ -8,7 +8,7 @@ cropped training images, unlabeled: the `extra` split.
 `--config=configs/svhn.py:teacher` trains the supervised teacher alone.
 """
 
-from configs import common
+from ns_jax.configs import common
 
 
 def get_config(form: str = "chain"):

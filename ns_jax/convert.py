@@ -78,9 +78,9 @@ def main(argv) -> None:
             raise UserError(f"unexpected argument {argv[1]!r}")
         from etils import epath
 
+        from ns_jax.inference.model import read
         from ns_jax.interop import formats
         from ns_jax.interop.adapt import adapt
-        from ns_jax.model import read
 
         target = epath.Path(FLAGS.to)
         name = FLAGS.format or formats.format_of(target)

@@ -82,14 +82,14 @@ def main(argv) -> None:
     if FLAGS.stages:
         only_stages(config, FLAGS.stages)
     try:
-        from ns_jax.config import validate
+        from ns_jax.experiment.config import validate
 
         validate(config)
         from etils import epath
 
         workdir = epath.Path(os.path.abspath(FLAGS.workdir) if "://" not in FLAGS.workdir else FLAGS.workdir)
         set_up(config, workdir)
-        from ns_jax.stages import iteration
+        from ns_jax.run import orchestrate as iteration
 
         iteration.run(config, workdir)
     except Stopped as stopped:

@@ -39,7 +39,7 @@ def find_teacher(config):
     """(row, resolution in pixels) of an iteration's teacher: its own card where it is there, else of the flags."""
     from etils import epath
 
-    from ns_jax.interop.artifact import has_artifact, load_artifact
+    from ns_jax.artifact.weights import has_artifact, load_artifact
     from ns_jax.models.variants import get_variant
 
     folder = epath.Path(config.teacher) if config.teacher else None
@@ -180,7 +180,7 @@ def run() -> None:
     Raises:
       UserError: something does not fit, or cannot be planned.
     """
-    from ns_jax.config import iterations, validate
+    from ns_jax.experiment.config import iterations, validate
     from ns_jax.planning.hardware import describe_topology, parse_topology
     from ns_jax.planning.programs import Counts
 
@@ -225,7 +225,7 @@ def advice(found, row) -> str:
 
 def get_result(config):
     """(row, resolution in pixels) of what an iteration makes."""
-    from ns_jax.config import finetune_config
+    from ns_jax.experiment.config import finetune_config
     from ns_jax.models.variants import get_variant
 
     row = get_variant(config.variant)

@@ -2,9 +2,9 @@
 
 import importlib
 
-from configs import ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start
+from ns_jax.configs import ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start
 
-NOT_EXPERIMENTS = {"common", "imagenet", "ablation", "small"}
+NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small"}
 FORMS = {
     "mnist5k": ("chain", "control", "smoke"),
     "svhn": ("chain", "teacher"),
@@ -16,7 +16,7 @@ FORMS = {
 }
 for _module in (ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start):
     _rows = list(_module.ROWS)
-    FORMS[_module.__name__.removeprefix("configs.")] = (*_rows, f"{_rows[-1]},small")
+    FORMS[_module.__name__.removeprefix("ns_jax.configs.")] = (*_rows, f"{_rows[-1]},small")
 for _model in range(8):
     FORMS[f"b{_model}_ns"] = ("same_teacher", "l2_teacher")
 
@@ -33,5 +33,5 @@ def names(folder) -> list[str]:
 def load(name: str):
     """The config of a name in `names`."""
     file, _, form = name.partition(":")
-    get_config = importlib.import_module(f"configs.{file}").get_config
+    get_config = importlib.import_module(f"ns_jax.configs.{file}").get_config
     return get_config(form) if form else get_config()

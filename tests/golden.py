@@ -8,7 +8,7 @@ import hashlib
 
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from ns_jax.config import finetune_config, flatten, iterations
+from ns_jax.experiment.config import finetune_config, flatten, iterations
 from ns_jax.interop.foreign import expected_shapes
 from ns_jax.models.variants import get_variant
 from ns_jax.training.optimizer import decays, is_frozen

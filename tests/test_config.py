@@ -2,9 +2,9 @@ import importlib
 
 import pytest
 
-from configs import mnist5k
-from ns_jax.config import fingerprint, flatten, iterations, validate
+from ns_jax.configs import mnist5k
 from ns_jax.errors import UserError
+from ns_jax.experiment.config import fingerprint, flatten, iterations, validate
 from tests import experiments, golden
 from tests.conftest import REPO
 
@@ -14,7 +14,7 @@ EXPERIMENTS = experiments.names(REPO / "configs")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_are_valid_and_say_what_they_are(name):
     validate(experiments.load(name))
-    text = importlib.import_module(f"configs.{name.partition(':')[0]}").__doc__
+    text = importlib.import_module(f"ns_jax.configs.{name.partition(':')[0]}").__doc__
     assert f"--config=configs/{name.partition(':')[0]}.py" in text and "--workdir=DIR" in text
     assert "aper" in text and any(word in text for word in ("TPU", "CPU", "GPU"))
 

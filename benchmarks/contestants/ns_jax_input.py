@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from benchmarks.contest import serve
-from configs.common import get_config
+from ns_jax.configs.common import get_config
 from ns_jax.data.pipeline import View, train_batches
 from ns_jax.data.sources import open_source
 

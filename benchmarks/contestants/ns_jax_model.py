@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from benchmarks.contest import serve
-from configs.common import get_config
+from ns_jax.configs.common import get_config
 from ns_jax.host_memory import restart_with_kept_memory
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import make_mesh, to_global
-from ns_jax.stages.common import build_model
+from ns_jax.run.iteration import build_model
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule
 from ns_jax.training.state import create_state

@@ -4,7 +4,8 @@ import sys
 
 from benchmarks.contest import serve
 from benchmarks.contestants.ns_jax_model import make_work
-from ns_jax.models import depthwise, layers, pointwise
+from ns_jax.models import layers
+from ns_jax.models.ops import depthwise, pointwise
 
 if __name__ == "__main__":
     layers.depthwise_conv = depthwise._native

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from ns_jax.artifact.weights import Artifact, default_class_names
 from ns_jax.errors import UserError
-from ns_jax.interop.artifact import Artifact, default_class_names
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import get_variant
-from ns_jax.models.zoo import create_model
 
 
 def fresh_classifier(artifact: Artifact, class_names: Sequence[str], seed: int = 0) -> Artifact:

@@ -13,11 +13,11 @@ import numpy as np
 from etils import epath
 from jax.extend.mlir.dialects import stablehlo
 
+from ns_jax.artifact.weights import Artifact
 from ns_jax.files import write_bytes
-from ns_jax.interop.artifact import Artifact
 from ns_jax.models.layers import normalize_images
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import get_variant
-from ns_jax.models.zoo import create_model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

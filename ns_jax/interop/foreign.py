@@ -11,11 +11,11 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ns_jax.artifact.weights import Artifact, check_variant, describe_differences, model_card
 from ns_jax.errors import UserError
-from ns_jax.interop.artifact import Artifact, check_variant, describe_differences, model_card
-from ns_jax.interop.names import names
+from ns_jax.models.efficientnet.names import names
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
-from ns_jax.models.zoo import create_model
 
 SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2)")  # names of timm's models that PyTorch's padding made
 ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from etils import epath
 
+from ns_jax.artifact import weights as artifacts
+from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
-from ns_jax.interop import artifact as artifacts
 from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
-from ns_jax.interop.artifact import Artifact
 from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
 
 

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 from etils import epath
 
+from ns_jax.artifact.weights import EMBEDDED
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
-from ns_jax.interop.artifact import EMBEDDED
 from ns_jax.interop.foreign import ForeignWeights
 
 

@@ -8,9 +8,9 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from ns_jax.artifact.weights import CARD, EMBEDDED
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes
-from ns_jax.interop.artifact import CARD, EMBEDDED
 from ns_jax.interop.foreign import ForeignWeights
 
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm; nothing here uses it

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ns_jax.models.depthwise import depthwise_conv
-from ns_jax.models.native_conv import native_conv
-from ns_jax.models.pointwise import pointwise_conv
+from ns_jax.models.ops.depthwise import depthwise_conv
+from ns_jax.models.ops.native_conv import native_conv
+from ns_jax.models.ops.pointwise import pointwise_conv
 
 
 def normalize_images(images, mean, std, dtype):

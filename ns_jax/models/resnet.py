@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from ns_jax.models.batch_norm import BatchNorm
 from ns_jax.models.layers import Conv, Dropout, StochasticDepth
+from ns_jax.models.ops.batch_norm import BatchNorm
 from ns_jax.models.variants import ResNetVariant
 
 BN_MOMENTUM = 0.9

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ns_jax.config import finetune_config
+from ns_jax.experiment.config import finetune_config
 from ns_jax.models.variants import Variant, get_variant
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.pseudo_labels.store import shard_ranges
+from ns_jax.run.iteration import build_model
 from ns_jax.stages import train
-from ns_jax.stages.common import build_model
 from ns_jax.training.schedule import num_train_steps
 from ns_jax.training.state import model_variables
 from ns_jax.training.step import make_predict

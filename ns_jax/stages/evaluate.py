@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 
+from ns_jax.artifact.weights import load_artifact
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
-from ns_jax.interop.artifact import load_artifact
+from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.results import wilson_interval
-from ns_jax.stages.common import Iteration, check_classes
-from ns_jax.stages.inference import Predictor
+from ns_jax.run.iteration import Iteration, check_classes
 from ns_jax.stages.select import selection_of
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from ns_jax.config import finetune_config
+from ns_jax.experiment.config import finetune_config
+from ns_jax.run.iteration import Iteration
 from ns_jax.stages import train
-from ns_jax.stages.common import Iteration
 
 
 def run(iteration: Iteration) -> None:

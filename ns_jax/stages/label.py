@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 
+from ns_jax.artifact.weights import load_artifact
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
-from ns_jax.interop.artifact import load_artifact
+from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import barrier, is_lead, on_lead
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
 from ns_jax.report.progress import StageProgress
-from ns_jax.stages.common import Iteration
-from ns_jax.stages.inference import Predictor
+from ns_jax.run.iteration import Iteration
 
 
 def label_store(iteration: Iteration) -> LabelStore:

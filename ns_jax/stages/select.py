@@ -6,7 +6,7 @@ from ns_jax.errors import UserError
 from ns_jax.parallel.hosts import on_lead
 from ns_jax.pseudo_labels.balance import id_hash, select_copies
 from ns_jax.pseudo_labels.store import Selection, make_copies
-from ns_jax.stages.common import Iteration
+from ns_jax.run.iteration import Iteration
 from ns_jax.stages.label import label_store
 
 

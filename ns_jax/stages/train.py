@@ -10,12 +10,13 @@ import jax
 import numpy as np
 from absl import logging
 
+from ns_jax.artifact.weights import has_artifact, load_artifact, model_card, save_artifact
 from ns_jax.checkpoint import Checkpoints
-from ns_jax.config import without_augmentation
 from ns_jax.data.pipeline import train_batches
 from ns_jax.errors import Stopped, UserError
-from ns_jax.interop.artifact import has_artifact, load_artifact, model_card, save_artifact
-from ns_jax.models.stacking import unstack_blocks
+from ns_jax.experiment.config import without_augmentation
+from ns_jax.inference.predictor import Predictor
+from ns_jax.models.efficientnet.stacking import unstack_blocks
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.hosts import barrier, is_lead
 from ns_jax.parallel.mesh import host_rows, to_global, whole_on_host
@@ -23,15 +24,14 @@ from ns_jax.parallel.preemption import must_stop, sigterm_held_back
 from ns_jax.pseudo_labels.store import join
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import create_writer
-from ns_jax.stages.common import Iteration, build_model, check_classes
-from ns_jax.stages.inference import Predictor
+from ns_jax.run.iteration import Iteration, build_model, check_classes
 from ns_jax.stages.label import label_store
 from ns_jax.stages.select import require_current, selection_of
-from ns_jax.stages.warm_start import warm_start
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
 from ns_jax.training.state import TrainState, abstract_state, create_state
 from ns_jax.training.step import make_train_step
+from ns_jax.training.warm_start import warm_start
 
 
 def _batches(iteration: Iteration, labeled, examples, table, online: Predictor | None, start_step: int, num_steps: int):

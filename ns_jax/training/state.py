@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ns_jax.models.stacking import loops_of, stacked_for
+from ns_jax.models.efficientnet.stacking import loops_of, stacked_for
 from ns_jax.parallel.mesh import state_shardings
 
 

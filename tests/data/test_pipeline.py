@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
 from ns_jax.data.pipeline import View, eval_batches, train_batches
 from ns_jax.data.sources import open_source
 

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
 from ns_jax.data.preprocess import train_image
 
 

@@ -6,12 +6,12 @@ import scipy.stats
 import tensorflow as tf
 from sklearn.datasets import load_sample_image
 
-from configs import common, mnist5k
-from ns_jax.config import validate
+from ns_jax.configs import common, mnist5k
 from ns_jax.data.preprocess import train_image
 from ns_jax.data.randaugment import FORMS, check_names, draw_operations, randaugment
 from ns_jax.data.randaugment_reference import Magnitude
 from ns_jax.errors import UserError
+from ns_jax.experiment.config import validate
 
 
 @pytest.fixture(scope="module")

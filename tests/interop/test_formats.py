@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict
 from ns_jax.errors import UserError
 from ns_jax.interop import formats
 from ns_jax.interop.foreign import ForeignWeights, expected_shapes, to_artifact, to_foreign
-from ns_jax.interop.names import names
+from ns_jax.models.efficientnet.names import names
 from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
 from tests.interop.weights import random_artifact
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import get_variant
-from ns_jax.models.zoo import create_model
 from tests.interop.weights import random_flat
 
 LEAVES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}  # of Keras, here

@@ -22,10 +22,10 @@ from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
+from ns_jax.inference.model import Model, read
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
 from ns_jax.interop.foreign import to_foreign
-from ns_jax.model import Model, read
 from ns_jax.training.state import TrainState
 from tests import command as command_line
 from tests.conftest import REPO

@@ -4,7 +4,7 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
-from ns_jax.interop.artifact import Artifact, model_card
+from ns_jax.artifact.weights import Artifact, model_card
 from ns_jax.interop.foreign import expected_shapes
 from ns_jax.models.variants import get_variant
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models import depthwise
-from ns_jax.models.depthwise import depthwise_conv
-from ns_jax.models.native_conv import _wide_kernel_gradient, native_conv
-from ns_jax.models.pointwise import pointwise_conv
+from ns_jax.models.ops import depthwise
+from ns_jax.models.ops.depthwise import depthwise_conv
+from ns_jax.models.ops.native_conv import _wide_kernel_gradient, native_conv
+from ns_jax.models.ops.pointwise import pointwise_conv
 
 
 def relative_error(found, expected):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.batch_norm import BatchNorm, normalize
-from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.models.efficientnet.network import EfficientNet
 from ns_jax.models.layers import normalize_images
+from ns_jax.models.ops.batch_norm import BatchNorm, normalize
 from ns_jax.models.variants import get_variant
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.efficientnet import EfficientNet
-from ns_jax.models.stacking import equal_blocks, run_name, stack_blocks, unstack_blocks
+from ns_jax.models.efficientnet.network import EfficientNet
+from ns_jax.models.efficientnet.stacking import equal_blocks, run_name, stack_blocks, unstack_blocks
 from ns_jax.models.variants import get_variant
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from ns_jax.errors import UserError
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import VARIANTS, get_variant
-from ns_jax.models.zoo import create_model
 
 # B0 to B7 and L2: the official counts (1000 classes). L0, L1: the paper's rounded figures are 140M and
 # 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.

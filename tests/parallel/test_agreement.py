@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ns_jax.config import fingerprint, lockstep_fingerprint
+from ns_jax.experiment.config import fingerprint, lockstep_fingerprint
 from ns_jax.parallel.agreement import HostRow, disagreement, source_fingerprint
 from tests import command, hosts
 
@@ -78,7 +78,7 @@ def test_source_fingerprint_is_of_contents(monkeypatch, tmp_path):
 
 
 def test_fields_in_which_hosts_wait_for_each_other_count():
-    from configs import mnist5k
+    from ns_jax.configs import mnist5k
 
     configs = [mnist5k.get_config("smoke") for _ in range(3)]
     configs[1].checkpoint_every_steps = 7

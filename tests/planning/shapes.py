@@ -1,6 +1,6 @@
 """What several tests of plans share: the demo's counts, a config and an estimate to change."""
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
 from ns_jax.models.variants import get_variant
 from ns_jax.planning.estimate import Estimate
 from ns_jax.planning.programs import Counts

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from ns_jax.models.depthwise import depthwise_conv
+from ns_jax.models.ops.depthwise import depthwise_conv
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import VARIANTS
-from ns_jax.models.zoo import create_model
 from ns_jax.planning.flops import count_flops, loops_counted_once
 
 

@@ -9,12 +9,12 @@ import sys
 import jax
 import pytest
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.collectives import find_collectives
 from ns_jax.planning.hardware import describe_topology
 from ns_jax.planning.programs import programs
-from ns_jax.stages import iteration
+from ns_jax.run import orchestrate as iteration
 from tests.conftest import REPO
 from tests.planning.shapes import COUNTS, SMALL
 

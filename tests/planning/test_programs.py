@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from configs import mnist5k
+from ns_jax.configs import mnist5k
+from ns_jax.inference import predictor as inference
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.programs import programs
-from ns_jax.stages import inference, iteration, train
+from ns_jax.run import orchestrate as iteration
+from ns_jax.stages import train
 from tests.planning.shapes import COUNTS, SMALL
 
 

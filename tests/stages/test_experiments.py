@@ -5,11 +5,11 @@ import json
 import pytest
 from etils import epath
 
-from ns_jax.config import iterations, validate
 from ns_jax.errors import UserError
+from ns_jax.experiment.config import iterations, validate
 from ns_jax.interop import formats
 from ns_jax.report.tables import find_results
-from ns_jax.stages import iteration
+from ns_jax.run import orchestrate as iteration
 from tests import experiments
 from tests.conftest import REPO
 from tests.data.test_sources import write_image

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import mnist5k
-from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.configs import mnist5k
+from ns_jax.models.efficientnet.network import EfficientNet
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.training.optimizer import make_optimizer

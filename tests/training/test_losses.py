@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
+from ns_jax.configs import common
 from ns_jax.training.losses import combine, cross_entropy, pseudo_targets, smoothed_labels
 
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.models.stacking import unstack_blocks
+from ns_jax.models.efficientnet.stacking import unstack_blocks
 from ns_jax.parallel.mesh import FSDP, make_mesh, state_sharding, whole_on_host
 from tests.training.short_run import DEEP, SMALL, make, mesh_of, train
 

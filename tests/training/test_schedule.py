@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from configs import common, svhn
+from ns_jax.configs import common, svhn
 from ns_jax.training.schedule import ema_decay, learning_rate_schedule, num_train_steps
 
 

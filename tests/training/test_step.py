@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs import mnist5k
-from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.configs import mnist5k
+from ns_jax.models.efficientnet.network import EfficientNet
 from ns_jax.models.variants import get_variant
 from ns_jax.training.optimizer import decays, l2_penalty, make_optimizer
 from ns_jax.training.schedule import ema_decay

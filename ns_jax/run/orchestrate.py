@@ -4,19 +4,19 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from ns_jax.config import claim_workdir, fingerprint, iterations, lockstep_fingerprint
+from ns_jax.artifact.weights import has_artifact, load_artifact
 from ns_jax.data.randaugment import check_names
 from ns_jax.data.sources import open_source
 from ns_jax.errors import UserError
+from ns_jax.experiment.config import claim_workdir, fingerprint, iterations, lockstep_fingerprint
 from ns_jax.files import read_json, write_bytes
-from ns_jax.interop.artifact import has_artifact, load_artifact
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import is_lead, on_lead
 from ns_jax.parallel.mesh import check_divides, make_mesh
 from ns_jax.report.progress import say
 from ns_jax.report.results import results_table
+from ns_jax.run.iteration import Iteration, check_classes
 from ns_jax.stages import evaluate, finetune, label, select, train
-from ns_jax.stages.common import Iteration, check_classes
 
 RUN = {"label": label.run, "select": select.run, "train": train.run, "finetune": finetune.run, "evaluate": evaluate.run}
 

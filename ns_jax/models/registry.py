@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from ns_jax.models.efficientnet import EfficientNet
+from ns_jax.models.efficientnet.network import EfficientNet
 from ns_jax.models.resnet import ResNet
 from ns_jax.models.variants import ResNetVariant, Variant
 

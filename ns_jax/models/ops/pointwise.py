@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ns_jax.models.native_conv import native_conv
+from ns_jax.models.ops.native_conv import native_conv
 
 
 def _native(x, kernel):

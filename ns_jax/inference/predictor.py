@@ -6,15 +6,15 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from ns_jax.artifact.weights import Artifact
 from ns_jax.data.pipeline import eval_batches
 from ns_jax.errors import Stopped, UserError
-from ns_jax.interop.artifact import Artifact
 from ns_jax.interop.foreign import check_artifact
-from ns_jax.models.stacking import stacked_for
+from ns_jax.models.efficientnet.stacking import stacked_for
 from ns_jax.models.variants import get_variant
 from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
 from ns_jax.parallel.preemption import must_stop
-from ns_jax.stages.common import Iteration, build_model
+from ns_jax.run.iteration import Iteration, build_model
 from ns_jax.training.step import make_predict
 
 

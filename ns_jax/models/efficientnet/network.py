@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from ns_jax.models.batch_norm import BatchNorm
+from ns_jax.models.efficientnet.stacking import equal_blocks, run_name
 from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
-from ns_jax.models.stacking import equal_blocks, run_name
+from ns_jax.models.ops.batch_norm import BatchNorm
 from ns_jax.models.variants import EfficientNetVariant, Stage
 
 

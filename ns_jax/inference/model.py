@@ -12,17 +12,17 @@ import jax
 import numpy as np
 from etils import epath
 
+from ns_jax.artifact.class_names import readable_name
+from ns_jax.artifact.weights import Artifact, check_variant, has_artifact
 from ns_jax.checkpoint import find_checkpoint, read_ema
 from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
-from ns_jax.interop.artifact import Artifact, check_variant, has_artifact
 from ns_jax.interop.foreign import check_artifact
-from ns_jax.interop.imagenet import readable_name
-from ns_jax.models.stacking import unstack_blocks
+from ns_jax.models.efficientnet.stacking import unstack_blocks
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import Variant, get_variant
-from ns_jax.models.zoo import create_model
 
 MAX_BATCH = 32
 MAX_PIXELS = 3_000_000  # of a batch: what L2 at 800 px needs for one image stays below 4 GB

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ns_jax.models.native_conv import input_gradient, kernel_gradient, native_conv
+from ns_jax.models.ops.native_conv import input_gradient, kernel_gradient, native_conv
 
 BLOCK_ELEMENTS = 65_536  # of each running sum of the weight gradient, so that all taps' stay in cache
 

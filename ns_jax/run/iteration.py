@@ -13,8 +13,8 @@ from ns_jax.data import pipeline, sources
 from ns_jax.data.pipeline import View
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
+from ns_jax.models.registry import create_model
 from ns_jax.models.variants import Variant, get_variant
-from ns_jax.models.zoo import create_model
 from ns_jax.parallel.hosts import is_lead, lead_first, on_lead
 from ns_jax.report.progress import say
 

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from ns_jax.inference.model import read
 from ns_jax.interop.foreign import check_artifact
-from ns_jax.model import read
-from ns_jax.models.stacking import stacked_for
+from ns_jax.models.efficientnet.stacking import stacked_for
 from ns_jax.parallel.mesh import state_shardings
-from ns_jax.stages.common import Iteration
+from ns_jax.run.iteration import Iteration
 from ns_jax.training.state import TrainState
 
 

@@ -10,9 +10,9 @@ import safetensors.numpy
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ns_jax.artifact.class_names import wordnet_ids
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes, write_json
-from ns_jax.interop.imagenet import wordnet_ids
 from ns_jax.models.variants import Variant
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
