@@ -12,15 +12,6 @@ from ns_jax.models.ops.native_conv import native_conv
 from ns_jax.models.ops.pointwise import pointwise_conv
 
 
-def normalize_images(images, mean, std, dtype):
-    """[..., 3] images on the 0..255 scale, any dtype, to (images / 255 - mean) / std in `dtype`."""
-    images = images.astype(jnp.float32)
-    scale = 255.0 * jnp.asarray(std, jnp.float32)
-    offset = 255.0 * jnp.asarray(mean, jnp.float32)
-    rank = (1,) * (images.ndim - 1)
-    return ((images - offset.reshape(*rank, 3)) / scale.reshape(*rank, 3)).astype(dtype)
-
-
 def conv_kernel_init(key, shape, dtype=jnp.float32):
     """Normal with variance 2 / (k * k * out); `out` of a depthwise kernel is 1 (official code)."""
     k_h, k_w, fan_in, out = shape
@@ -105,23 +96,24 @@ def per_example_uniform(module: nn.Module, example_ids: jax.Array, shape: tuple)
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
 
 
-def _kept(module, example_ids, rate: float, shape: tuple, otherwise: float):
-    """bool [N, *shape], what is kept, and float32 [N, 1, ...], `otherwise` or 1 for rows with id -1, which keep all."""
-    clean = (example_ids < 0).reshape(-1, *(1,) * len(shape))
-    return clean | (per_example_uniform(module, example_ids, shape) >= rate), jnp.where(clean, 1.0, otherwise)
+def _keep_mask(module: nn.Module, example_ids: jax.Array, rate, shape: tuple):
+    """Returns (keep, has_noise): bool [N, *shape] and bool [N, 1, ...]. Examples without noise (id -1) are kept whole."""
+    has_noise = (example_ids >= 0).reshape(-1, *(1,) * len(shape))
+    return ~has_noise | (per_example_uniform(module, example_ids, shape) >= rate), has_noise
 
 
 class StochasticDepth(nn.Module):
     """Drops the residual branch of single examples; survivors are scaled by 1 / survival.
 
-    `example_ids`: int [N], -1 for rows without noise; None for no noise at all. `rate` may be traced.
+    `example_ids`: int [N], -1 for examples without noise; None for no noise at all. `rate` may be traced.
     """
 
     @nn.compact
     def __call__(self, x, example_ids, rate):
         if example_ids is None or (isinstance(rate, float) and rate == 0.0):
             return x
-        keep, scale = _kept(self, example_ids, rate, (1, 1, 1), 1.0 / (1.0 - rate))
+        keep, has_noise = _keep_mask(self, example_ids, rate, (1, 1, 1))
+        scale = jnp.where(has_noise, 1.0 / (1.0 - rate), 1.0)
         return x * keep.astype(x.dtype) * scale.astype(x.dtype)
 
 
@@ -134,5 +126,6 @@ class Dropout(nn.Module):
     def __call__(self, x, example_ids):
         if example_ids is None or self.rate == 0.0:
             return x
-        keep, survival = _kept(self, example_ids, self.rate, x.shape[1:], 1.0 - self.rate)
+        keep, has_noise = _keep_mask(self, example_ids, self.rate, x.shape[1:])
+        survival = jnp.where(has_noise, 1.0 - self.rate, 1.0)
         return jnp.where(keep, x / survival.astype(x.dtype), 0)

@@ -5,15 +5,16 @@ pools with TensorFlow's SAME padding. Momentum, epsilon and initialisation are t
 as recalled: the paper's Table 16 does not say.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from ns_jax.models.base import Architecture, BuildOptions, ImageInputs, Path
 from ns_jax.models.layers import Conv, Dropout, StochasticDepth
 from ns_jax.models.ops.batch_norm import BatchNorm
-from ns_jax.models.variants import ResNetVariant
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
@@ -71,13 +72,13 @@ class Bottleneck(nn.Module):
         return nn.relu(StochasticDepth(name="noise")(x, example_ids, self.drop_rate) + skip)
 
 
-class ResNet(nn.Module):
+class ResNetModule(nn.Module):
     """Images [N, H, W, 3], normalised, to logits [N, num_classes] in float32.
 
-    Attributes and `features_only` are those of EfficientNet.
+    Attributes and `features_only` are those of `EfficientNetModule`.
     """
 
-    variant: ResNetVariant
+    variant: "ResNet"
     num_classes: int
     dropout_rate: float | None = None
     stochastic_depth_rate: float = 0.0
@@ -85,36 +86,69 @@ class ResNet(nn.Module):
     frozen_blocks: int = 0
     dtype: Any = jnp.float32
 
-    classifier_init = staticmethod(nn.initializers.normal(0.01))
-
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
-        row = self.variant
-        x = nn.relu(
-            ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")(images, train and not self.frozen_blocks)
-        )
+        stem = ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")
+        x = nn.relu(stem(images, train and not self.frozen_blocks))
         reductions = [x]
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
         index = 0
-        for stage, repeats in enumerate(row.repeats):
-            if stage > 0:
+        for group, repeats in enumerate(self.variant.repeats):
+            if group > 0:
                 reductions.append(x)
             for repeat in range(repeats):
-                x = Bottleneck(
-                    64 * 2**stage,
-                    2 if stage > 0 and repeat == 0 else 1,
-                    self.stochastic_depth_rate * index / row.num_blocks,
-                    self.bn_groups,
-                    self.dtype,
-                    name=f"blocks_{index}",
-                )(x, *((train, example_ids) if index >= self.frozen_blocks else (False, None)))
+                stride = 2 if group > 0 and repeat == 0 else 1
+                drop_rate = self.stochastic_depth_rate * index / self.variant.num_blocks
+                name = f"blocks_{index}"
+                block = Bottleneck(64 * 2**group, stride, drop_rate, self.bn_groups, self.dtype, name=name)
+                mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
+                x = block(x, *mode)
                 index += 1
                 if index == self.frozen_blocks:
                     x = lax.stop_gradient(x)
         reductions.append(x)
         pooled = x.astype(jnp.float32).mean((1, 2))
         if features_only:
-            return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
-        rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
+            maps = {f"reduction_{i}": activation for i, activation in enumerate(reductions, 1)}
+            return maps | {"features": x, "pooled": pooled}
+        rate = self.variant.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
-        return nn.Dense(self.num_classes, kernel_init=self.classifier_init, name="classifier")(x)
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="classifier")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet(Architecture):
+    """Bottleneck blocks: `repeats` says how many in each of the four groups."""
+
+    name: str
+    inputs: ImageInputs
+    repeats: tuple[int, ...]
+    dropout_rate: float = 0.0
+
+    endpoints = ("features", "pooled", *(f"reduction_{i}" for i in range(1, 6)))
+
+    @property
+    def num_blocks(self) -> int:
+        return sum(self.repeats)
+
+    def build(self, num_classes: int, options: BuildOptions) -> nn.Module:
+        known = dataclasses.asdict(options)
+        del known["scan_blocks"], known["remat"]
+        return ResNetModule(self, num_classes, **known)
+
+    def is_head(self, path: Path) -> bool:
+        return path[0] == "classifier"
+
+    def decays(self, path: Path) -> bool:
+        """All but batch norm's scale and bias."""
+        return "bn" not in path
+
+    def is_frozen(self, path: Path, frozen_blocks: int) -> bool:
+        leading = path[0] == "stem" or path[0] in {f"blocks_{i}" for i in range(frozen_blocks)}
+        return frozen_blocks > 0 and leading
+
+    def is_split(self, path: Path, shape: tuple[int, ...]) -> bool:
+        return path[-1] == "kernel"
+
+
+VARIANTS = {"resnet-50": ResNet("resnet-50", ImageInputs(224, 224), repeats=(3, 4, 6, 3))}

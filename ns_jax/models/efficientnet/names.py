@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from ns_jax.models.variants import EfficientNetVariant
+from ns_jax.models.efficientnet.variants import EfficientNet
 
 LEAVES = {  # kind of layer -> {ours: (tf, torch)}
     "conv": {"params/kernel": ("kernel", "weight")},
@@ -36,64 +36,50 @@ class Layer:
     npz: str
 
 
-def _block_layers(index: int, timm: str, expands: bool) -> list[Layer]:
-    ours, tf, npz = f"blocks_{index}", f"blocks_{index}", timm
-    # Keras numbers the layers of one class within a block: the first has no number.
-    convs = iter(["conv2d", "conv2d_1"])
-    norms = iter(["tpu_batch_normalization", "tpu_batch_normalization_1", "tpu_batch_normalization_2"])
-    torch_norms = iter(["bn1", "bn2", "bn3"])
-    layers = []
-
-    def conv(name, timm_name, bn_npz):
-        layers.append(
-            Layer(
-                f"{ours}/{name}",
-                "conv",
-                f"{tf}/{next(convs)}",
-                f"{timm}.{timm_name}",
-                f"{npz}.{'conv_exp' if name == 'expand' else timm_name}",
-            )
-        )
-        norm(f"{name}_bn", bn_npz)
-
-    def norm(name, bn_npz):
-        layers.append(
-            Layer(f"{ours}/{name}", "bn", f"{tf}/{next(norms)}", f"{timm}.{next(torch_norms)}", f"{npz}.{bn_npz}")
-        )
-
-    if expands:
-        conv("expand", "conv_pw", "bn_exp")
-    layers.append(
-        Layer(f"{ours}/depthwise", "depthwise", f"{tf}/depthwise_conv2d", f"{timm}.conv_dw", f"{npz}.conv_dw")
-    )
-    norm("depthwise_bn", "bn_dw")
-    layers.append(
-        Layer(f"{ours}/se/reduce", "conv_bias", f"{tf}/se/conv2d", f"{timm}.se.conv_reduce", f"{npz}.se.reduce")
-    )
-    layers.append(
-        Layer(f"{ours}/se/expand", "conv_bias", f"{tf}/se/conv2d_1", f"{timm}.se.conv_expand", f"{npz}.se.expand")
-    )
-    conv("project", *(("conv_pwl", "bn_pwl") if expands else ("conv_pw", "bn_pw")))
-    return layers
+# Layers of a block in order: ours, kind, TensorFlow's, timm's and efficientnet-jax's name of it. Keras numbers the
+# layers of one class within a block, and PyTorch its batch norms: the first of a block that does not expand is what
+# the second of one that does is.
+EXPANDING_BLOCK = (
+    ("expand", "conv", "conv2d", "conv_pw", "conv_exp"),
+    ("expand_bn", "bn", "tpu_batch_normalization", "bn1", "bn_exp"),
+    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw"),
+    ("depthwise_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_dw"),
+    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce"),
+    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand"),
+    ("project", "conv", "conv2d_1", "conv_pwl", "conv_pwl"),
+    ("project_bn", "bn", "tpu_batch_normalization_2", "bn3", "bn_pwl"),
+)
+PLAIN_BLOCK = (
+    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw"),
+    ("depthwise_bn", "bn", "tpu_batch_normalization", "bn1", "bn_dw"),
+    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce"),
+    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand"),
+    ("project", "conv", "conv2d", "conv_pw", "conv_pw"),
+    ("project_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_pw"),
+)
+STEM = (
+    Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv"),
+    Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn"),
+)
+HEAD = (
+    Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw"),
+    Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn"),
+    Layer("classifier", "dense", "head/dense", "classifier", "head.classifier"),
+)
 
 
-def layers(row: EfficientNetVariant) -> list[Layer]:
-    """All layers with weights, from the stem to the classifier."""
-    found = [
-        Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv"),
-        Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn"),
-    ]
-    index = 0
-    for number, stage in enumerate(row.stages):
-        for repeat in range(row.round_repeats(stage.repeats)):
-            found += _block_layers(index, f"blocks.{number}.{repeat}", stage.expand != 1)
+def layers(variant: EfficientNet) -> list[Layer]:
+    """Returns all layers with weights, from the stem to the classifier."""
+    result, index = list(STEM), 0
+    for number, group in enumerate(variant.groups):
+        table = PLAIN_BLOCK if group.expand == 1 else EXPANDING_BLOCK
+        for repeat in range(variant.round_repeats(group.repeats)):
+            block, torch_block = f"blocks_{index}", f"blocks.{number}.{repeat}"
+            for ours, kind, tf, timm, npz in table:
+                names_of_layer = (f"{block}/{tf}", f"{torch_block}.{timm}", f"{torch_block}.{npz}")
+                result.append(Layer(f"{block}/{ours}", kind, *names_of_layer))
             index += 1
-    return [
-        *found,
-        Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw"),
-        Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn"),
-        Layer("classifier", "dense", "head/dense", "classifier", "head.classifier"),
-    ]
+    return result + list(HEAD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +105,12 @@ class Name:
         return array.transpose(np.argsort(self._axes(array.ndim)))
 
 
-def names(row: EfficientNetVariant, scheme: str) -> dict[str, Name]:
+def names(variant: EfficientNet, scheme: str) -> dict[str, Name]:
     """{this project's key: its name in `scheme`} of every weight."""
-    found = {}
-    for layer in layers(row):
+    result = {}
+    for layer in layers(variant):
         for leaf, (tf, torch) in LEAVES[layer.kind].items():
             collection, ours = leaf.split("/")
             name = f"{layer.tf}/{tf}" if scheme == "tf" else f"{getattr(layer, scheme)}.{torch}"
-            found[f"{collection}/{layer.ours}/{ours}"] = Name(name, layer.kind, scheme)
-    return found
+            result[f"{collection}/{layer.ours}/{ours}"] = Name(name, layer.kind, scheme)
+    return result

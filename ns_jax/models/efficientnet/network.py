@@ -6,16 +6,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from ns_jax.models.efficientnet.stacking import equal_blocks, run_name
+from ns_jax.models.efficientnet.stacking import equal_blocks, loop_name
+from ns_jax.models.efficientnet.variants import BlockGroup, EfficientNet
 from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
 from ns_jax.models.ops.batch_norm import BatchNorm
-from ns_jax.models.variants import EfficientNetVariant, Stage
 
 
 class MBConv(nn.Module):
     """Inverted bottleneck: expand, depthwise, squeeze-excite, project, and a skip where it fits."""
 
-    stage: Stage
+    group: BlockGroup
     filters: int
     stride: int
     bn_groups: int
@@ -25,10 +25,10 @@ class MBConv(nn.Module):
     def __call__(self, x, train: bool, example_ids, drop_rate):
         inputs = x
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
-        if self.stage.expand != 1:
-            x = Conv(x.shape[-1] * self.stage.expand, dtype=self.dtype, name="expand")(x)
+        if self.group.expand != 1:
+            x = Conv(x.shape[-1] * self.group.expand, dtype=self.dtype, name="expand")(x)
             x = BatchNorm(name="expand_bn", swish=True, **norm)(x, train)
-        x = DepthwiseConv(self.stage.kernel, self.stride, self.dtype, name="depthwise")(x)
+        x = DepthwiseConv(self.group.kernel, self.stride, self.dtype, name="depthwise")(x)
         x = BatchNorm(name="depthwise_bn", swish=True, **norm)(x, train)
         x = SqueezeExcite(max(1, inputs.shape[-1] // 4), self.dtype, name="se")(x)
         x = Conv(self.filters, dtype=self.dtype, name="project")(x)
@@ -38,27 +38,27 @@ class MBConv(nn.Module):
         return x
 
 
-class EfficientNet(nn.Module):
+class EfficientNetModule(nn.Module):
     """Images [N, H, W, 3], normalised, to logits [N, num_classes] in float32.
 
     With `features_only`, to a dict instead: reduction_1 to reduction_5, the activations [N, H / 2**i,
-    W / 2**i, C] before each halving of the resolution (as many as the row halves it); features, those
+    W / 2**i, C] before each halving of the resolution (as many as the variant halves it); features, those
     before the pooling; and pooled, float32 [N, C].
 
     Attributes:
-      variant: the row of the zoo.
+      variant: which of the table.
       num_classes: size of the classifier.
-      dropout_rate: on the pooled features; the row's own rate where None.
+      dropout_rate: on the pooled features; the variant's own rate where None.
       stochastic_depth_rate: drop rate that the linear rule approaches at the last block.
       bn_groups: in how many parts the batch is normalised while training.
       scan_blocks: runs equal blocks as a loop over stacked variables (see stacking.py); noise is then drawn
         differently.
       remat: keeps only each block's input for the backward pass and computes the rest again.
-      frozen_blocks: the stem and so many blocks are as in inference and pass on no gradient; 0: nothing is.
+      frozen_blocks: number of leading blocks (plus the stem) that are frozen: eval-mode batch norm, no gradient.
       dtype: of the computation; parameters and statistics are float32.
     """
 
-    variant: EfficientNetVariant
+    variant: EfficientNet
     num_classes: int
     dropout_rate: float | None = None
     stochastic_depth_rate: float = 0.2
@@ -72,39 +72,41 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
-        row = self.variant
+        variant = self.variant
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
-        x = Conv(row.round_filters(row.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
+        x = Conv(variant.round_filters(variant.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
         x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train and not self.frozen_blocks)
-        runs = {blocks[0]: blocks for blocks in equal_blocks(row, self.frozen_blocks)} if self.scan_blocks else {}
+        loops = equal_blocks(variant, self.frozen_blocks) if self.scan_blocks else []
+        loop_at = {blocks[0]: blocks for blocks in loops}
         index, reductions = 0, []
-        for stage in row.stages:
-            if stage.stride > 1:
+        for group in variant.groups:
+            if group.stride > 1:
                 reductions.append(x)
-            end, stride = index + row.round_repeats(stage.repeats), stage.stride
+            end, stride = index + variant.round_repeats(group.repeats), group.stride
             while index < end:
-                blocks = runs.get(index, range(index, index + 1))
+                blocks = loop_at.get(index, range(index, index + 1))
                 mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
-                x = self._run(x, blocks, stage, stride, *mode)
+                x = self._run(x, blocks, group, stride, *mode)
                 index, stride = blocks[-1] + 1, 1
                 if index == self.frozen_blocks:
                     x = lax.stop_gradient(x)
         reductions.append(x)
-        x = Conv(row.round_filters(row.head_filters), dtype=self.dtype, name="head")(x)
+        x = Conv(variant.round_filters(variant.head_filters), dtype=self.dtype, name="head")(x)
         x = BatchNorm(name="head_bn", swish=True, **norm)(x, train)
         pooled = x.astype(jnp.float32).mean((1, 2))
         if features_only:
-            return {f"reduction_{i}": r for i, r in enumerate(reductions, 1)} | {"features": x, "pooled": pooled}
-        rate = row.dropout_rate if self.dropout_rate is None else self.dropout_rate
+            maps = {f"reduction_{i}": activation for i, activation in enumerate(reductions, 1)}
+            return maps | {"features": x, "pooled": pooled}
+        rate = variant.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
         return nn.Dense(self.num_classes, kernel_init=self.classifier_init, name="classifier")(x)
 
-    def _run(self, x, blocks: range, stage: Stage, stride: int, train: bool, example_ids):
+    def _run(self, x, blocks: range, group: BlockGroup, stride: int, train: bool, example_ids):
         """One block, or several equal ones as a loop."""
-        row = self.variant
-        drop_rates = [self.stochastic_depth_rate * i / row.num_blocks for i in blocks]
-        name = f"blocks_{blocks[0]}" if len(blocks) == 1 else run_name(blocks)
-        block = MBConv(stage, row.round_filters(stage.filters), stride, self.bn_groups, self.dtype, name=name)
+        variant = self.variant
+        drop_rates = [self.stochastic_depth_rate * i / variant.num_blocks for i in blocks]
+        name = f"blocks_{blocks[0]}" if len(blocks) == 1 else loop_name(blocks)
+        block = MBConv(group, variant.round_filters(group.filters), stride, self.bn_groups, self.dtype, name=name)
 
         def call(block, x, drop_rate):
             return block(x, train, example_ids, drop_rate)

@@ -1,7 +1,7 @@
-"""Repeated blocks as one: their variables stacked, so that the compiler sees a block once and loops.
+"""Repeated blocks as a loop: their variables stacked, so that the compiler sees a block once.
 
-A run of equal blocks is called 'blocks_2_to_4' then, and its arrays have a leading dimension. Model
-artifacts and everything outside training know single blocks only.
+Equal consecutive blocks are called 'blocks_2_to_4' then, and their arrays have a leading dimension. Artifacts and
+everything outside training know single blocks only.
 """
 
 import re
@@ -9,56 +9,49 @@ import re
 import jax
 import jax.numpy as jnp
 
-from ns_jax.models.variants import EfficientNetVariant
+from ns_jax.models.efficientnet.variants import EfficientNet
 
 NAME = re.compile(r"blocks_(\d+)_to_(\d+)")
 
 
-def equal_blocks(row: EfficientNetVariant, frozen_blocks: int = 0) -> list[range]:
+def equal_blocks(variant: EfficientNet, frozen_blocks: int = 0) -> list[range]:
     """Indices of at least two consecutive blocks with the same shapes, none across the end of the frozen ones."""
-    found, start = [], 0
-    for stage in row.stages:
-        end = start + row.round_repeats(stage.repeats)
-        # The first block of a stage has other filters, and maybe a stride.
+    loops, start = [], 0
+    for group in variant.groups:
+        end = start + variant.round_repeats(group.repeats)
+        # The first block of a group has other filters, and maybe a stride.
         parts = [range(start + 1, end)]
         if start + 1 < frozen_blocks < end:
             parts = [range(start + 1, frozen_blocks), range(frozen_blocks, end)]
-        found += [part for part in parts if len(part) > 1]
+        loops += [part for part in parts if len(part) > 1]
         start = end
-    return found
+    return loops
 
 
-def loops_of(model) -> list[range]:
-    """The runs of blocks that a linen model executes as loops."""
-    return equal_blocks(model.variant, model.frozen_blocks) if getattr(model, "scan_blocks", False) else []
-
-
-def run_name(blocks: range) -> str:
+def loop_name(blocks: range) -> str:
     return f"blocks_{blocks[0]}_to_{blocks[-1]}"
 
 
-def stack_blocks(tree: dict, runs: list[range]) -> dict:
-    """{blocks_2: ..., blocks_3: ...} to {blocks_2_to_3: ...}, for each of `runs`."""
+def stack_blocks(tree: dict, loops: list[range]) -> dict:
+    """{blocks_2: ..., blocks_3: ...} to {blocks_2_to_3: ...}, for each of `loops`."""
     tree = dict(tree)
-    for blocks in runs:
-        parts = [tree.pop(f"blocks_{i}") for i in blocks]
-        tree[run_name(blocks)] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+    for blocks in loops:
+        names = [f"blocks_{i}" for i in blocks if f"blocks_{i}" in tree]
+        if names:  # a collection without variables has none
+            parts = [tree.pop(name) for name in names]
+            tree[loop_name(blocks)] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
     return tree
-
-
-def stacked_for(model, variables: dict) -> dict:
-    """{params, batch_stats} of single blocks, as a model artifact has them, to those that `model` takes."""
-    return {name: stack_blocks(tree, loops_of(model)) for name, tree in variables.items()}
 
 
 def unstack_blocks(tree: dict) -> dict:
     """Undoes `stack_blocks`; single blocks stay."""
-    found = {}
+    single = {}
     for name, value in tree.items():
-        if match := NAME.fullmatch(name):
-            first, last = map(int, match.groups())
-            for place in range(last + 1 - first):
-                found[f"blocks_{first + place}"] = jax.tree.map(lambda leaf, place=place: leaf[place], value)
-        else:
-            found[name] = value
-    return found
+        match = NAME.fullmatch(name)
+        if match is None:
+            single[name] = value
+            continue
+        first, last = map(int, match.groups())
+        for place in range(last + 1 - first):
+            single[f"blocks_{first + place}"] = jax.tree.map(lambda leaf, place=place: leaf[place], value)
+    return single
