@@ -13,6 +13,7 @@ from etils import epath
 
 from ns_jax.artifact.class_names import default_class_names
 from ns_jax.errors import UserError
+from ns_jax.files import is_file
 from ns_jax.models.base import Architecture, ArrayInputs, BuildOptions, ImageInputs, Inputs, Network, build_network
 from ns_jax.models.registry import ARCHITECTURES, get_architecture
 from ns_jax.registry import is_import_path
@@ -31,7 +32,7 @@ DEFAULTS = {"format_version": 1, "interpolation": "bicubic", "steps": None, "tra
 
 def has_artifact(folder: epath.Path) -> bool:
     """Whether a folder holds a trained model. Its metadata is written last, so the model is complete."""
-    return (folder / METADATA).is_file()
+    return is_file(folder / METADATA)
 
 
 def read_metadata(folder: epath.Path) -> dict:

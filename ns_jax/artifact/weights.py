@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ns_jax.artifact.metadata import FORMAT_VERSION, METADATA, read_metadata
 from ns_jax.errors import UserError
-from ns_jax.files import write_bytes, write_json
+from ns_jax.files import is_file, write_bytes, write_json
 
 WEIGHTS = "weights.safetensors"
 BLOCK = 1 << 22  # bytes that are hashed at a time
@@ -76,7 +76,7 @@ def load_artifact(folder: epath.Path) -> Artifact:
     """
     metadata = read_metadata(folder)
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{folder} has {METADATA}, but {WEIGHTS} is missing: copy the whole folder again")
     if "://" in str(path):  # fetched once
         data = path.read_bytes()

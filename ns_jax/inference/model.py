@@ -17,8 +17,6 @@ from etils import epath
 from ns_jax.artifact.class_names import readable_name
 from ns_jax.artifact.metadata import check_metadata, check_variant, network_of
 from ns_jax.artifact.weights import Artifact
-from ns_jax.checkpoint import find_checkpoint, read_ema
-from ns_jax.data.preprocess import clean_image
 from ns_jax.errors import UserError
 from ns_jax.inference import apply
 from ns_jax.inference.run_folder import result_of_run
@@ -150,6 +148,8 @@ class Model:
             return _checked_arrays([image], self.network.inputs)[0]
         if isinstance(image, str | os.PathLike) and os.path.exists(image) and not os.path.isfile(image):
             raise UserError(f"{os.fspath(image)}: not a file")  # a pipe would never end
+        from ns_jax.data.preprocess import clean_image  # here: TensorFlow takes seconds to import
+
         return clean_image(image, self.resolution, self.metadata["crop_padding"])
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
@@ -268,13 +268,18 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     if path.is_dir() and formats.recognize(path) is None:
         if model := result_of_run(path):
             return formats.read(model, variant, ema)
-        if checkpoint := find_checkpoint(path) or find_checkpoint(path / "checkpoints"):
-            return _read_checkpoint(checkpoint, variant)
+        if artifact := _read_newest_checkpoint(path, variant):
+            return artifact
     return formats.read(path_or_name, variant, ema)
 
 
-def _read_checkpoint(checkpoint: epath.Path, variant: str | None) -> Artifact:
-    """The EMA of a checkpoint, as an artifact would hold it."""
+def _read_newest_checkpoint(folder: epath.Path, variant: str | None) -> Artifact | None:
+    """The EMA of a checkpoint, or of the newest in a folder, as an artifact would hold it; None where there is none."""
+    from ns_jax.checkpoint import find_checkpoint, read_ema  # here: orbax takes seconds to import
+
+    checkpoint = find_checkpoint(folder) or find_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        return None
     variables, metadata = read_ema(checkpoint)
     metadata = check_metadata(metadata, f"the metadata in {checkpoint}")
     check_variant(metadata, variant, checkpoint)

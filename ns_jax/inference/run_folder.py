@@ -6,7 +6,7 @@ from etils import epath
 
 from ns_jax.artifact.metadata import has_artifact
 from ns_jax.errors import UserError
-from ns_jax.files import read_json
+from ns_jax.files import is_file, read_json
 
 CONFIG = "config.json"
 
@@ -21,7 +21,7 @@ def run_iterations(workdir: epath.Path) -> list[str]:
       UserError: config.json is damaged, or several iterations of version 0.1 have no numbers.
     """
     path = workdir / CONFIG
-    config = read_json(path) if path.is_file() else {}
+    config = read_json(path) if is_file(path) else {}
     if not isinstance(config, dict):
         raise UserError(f"{path} was not written by this project: name a folder with a model instead")
     if "iterations" in config:

@@ -9,6 +9,7 @@ from ns_jax.artifact.metadata import check_variant, has_artifact
 from ns_jax.artifact.weights import WEIGHTS as WEIGHTS_FILE
 from ns_jax.artifact.weights import Artifact, load_artifact, save_artifact
 from ns_jax.errors import UserError
+from ns_jax.files import is_file
 from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
 from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
 
@@ -66,7 +67,7 @@ def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         return ("timm", files[0]) if len(files) == 1 else None
-    if path.is_file() and SUFFIXES.get(path.suffix) in WEIGHTS:  # a pipe would never end
+    if is_file(path) and SUFFIXES.get(path.suffix) in WEIGHTS:  # a pipe would never end
         return SUFFIXES[path.suffix], path
     return None
 

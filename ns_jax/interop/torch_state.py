@@ -9,7 +9,7 @@ from etils import epath
 
 from ns_jax.artifact.metadata import EMBEDDED, METADATA, check_fields, embedded_metadata, parse_embedded
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_bytes
+from ns_jax.files import is_file, read_json, write_bytes
 from ns_jax.interop.foreign import ForeignWeights
 
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm; nothing here uses it
@@ -23,7 +23,7 @@ def _hub_metadata(weights: epath.Path) -> dict:
       UserError: the file is no such config, or images are resized there in a way that this project does not have.
     """
     path = weights.parent / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         return {}
     config = read_json(path)
     pretrained = config.get("pretrained_cfg", {}) if isinstance(config, dict) else None
