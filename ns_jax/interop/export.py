@@ -55,10 +55,23 @@ def _batch_spec(metadata: Mapping) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *shape), jnp.dtype(dtype))
 
 
+def _export(function: Callable, metadata: Mapping, *variables) -> jax.export.Exported:
+    """Exports `function(*variables, batch)` for a batch of any size.
+
+    Raises:
+      UserError: the model's code needs to know the size of a batch.
+    """
+    try:
+        return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*variables, _batch_spec(metadata))
+    except Exception as error:  # whatever code of one's own raises
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{metadata['variant']} cannot be exported for batches of any size: {reason}") from error
+
+
 def write_stablehlo(path: epath.Path, artifact: Artifact) -> None:
     """Writes what `jax.export.deserialize` reads, for CPU, CUDA and TPU."""
-    function = jax.jit(functools.partial(model_function(artifact.metadata), artifact.variables))
-    exported = jax.export.export(function, platforms=PLATFORMS)(_batch_spec(artifact.metadata))
+    function = functools.partial(model_function(artifact.metadata), artifact.variables)
+    exported = _export(function, artifact.metadata)
     write_bytes(path, bytes(exported.serialize()))
 
 
@@ -80,7 +93,7 @@ def write_saved_model(path: epath.Path, artifact: Artifact) -> None:
     shape, dtype = example_spec(metadata)
     classes = len(metadata["class_names"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), artifact.variables)
-    exported = jax.export.export(jax.jit(model_function(metadata)), platforms=PLATFORMS)(shapes, _batch_spec(metadata))
+    exported = _export(model_function(metadata), metadata, shapes)
     program = stablehlo.deserialize_portable_artifact_str(exported.mlir_module_serialized)
     program = stablehlo.serialize_portable_artifact_str(program, STABLEHLO_OF_TENSORFLOW)
     version = min(exported.calling_convention_version, CALLING_CONVENTION_OF_TENSORFLOW)

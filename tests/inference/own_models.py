@@ -17,7 +17,7 @@ class DenseModule(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False, example_ids=None):
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(7, dtype=self.dtype, name="hidden")(x))
         return nn.Dense(self.num_classes, name="out")(x.astype(jnp.float32))
 
@@ -55,4 +55,18 @@ class SumModule(nn.Module):
 def integer_network():
     network = DenseNetwork(ArrayInputs((2, 3), "int32"))
     network.build = lambda num_classes, options: SumModule(num_classes)
+    return network
+
+
+class PythonModule(DenseModule):
+    """As `DenseModule`, but its code asks for the size of a batch in Python."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False, example_ids=None):
+        return nn.Dense(self.num_classes, name="out")(x.reshape(len(x), -1))
+
+
+def python_network():
+    network = dense_network()
+    network.build = lambda num_classes, options: PythonModule(num_classes, options.dtype)
     return network
