@@ -1,0 +1,52 @@
+"""Filter by a score and balance the classes (paper section 3.2, "data filtering and balancing"). NumPy only."""
+
+import numpy as np
+
+from ns_jax.pseudo_labels.rules import PseudoLabels, SelectionSettings
+
+
+def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
+    """Numbers of copies of the images with the best scores, class by class.
+
+    Images at or below `min_confidence`, or above `max_confidence`, are dropped. A class with more than
+    `images_per_class` keeps its best; one with fewer is duplicated up to that number: every image equally often, and
+    the remainder once more for images drawn by `labels.random`. The result does not depend on the order of the images.
+
+    Args:
+      labels: of N images.
+      score: float [N], takes the place of the confidence; `labels.random` breaks ties.
+      settings: thresholds and the number of images of a class.
+
+    Returns:
+      uint32 [N] copies.
+    """
+    kept = _passes(labels, score, settings)
+    copies = kept.astype(np.uint32)
+    if not settings.images_per_class:
+        return copies
+    for number in range(labels.num_classes):
+        members = np.flatnonzero((labels.label == number) & kept)
+        if len(members):
+            copies[members] = _balance(score[members], labels.random[members], settings.images_per_class)
+    return copies
+
+
+def _passes(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
+    """bool [N]: which images are between the thresholds and in the share of the images that is used."""
+    kept = (score > settings.min_confidence) & (score <= settings.max_confidence)
+    if settings.unlabeled_fraction < 1:
+        kept &= labels.random < np.uint64(settings.unlabeled_fraction * 2.0**64)
+    return kept
+
+
+def _balance(score: np.ndarray, random: np.ndarray, wanted: int) -> np.ndarray:
+    """Copies of the n images of one class, uint32 [n]; they add up to `wanted`."""
+    if len(score) >= wanted:
+        copies = np.zeros(len(score), np.uint32)
+        best_first = np.lexsort((random, -score))
+        copies[best_first[:wanted]] = 1
+        return copies
+    times, remainder = divmod(wanted, len(score))
+    copies = np.full(len(score), times, np.uint32)
+    copies[np.argsort(random)[:remainder]] += 1
+    return copies
