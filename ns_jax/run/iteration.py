@@ -12,6 +12,11 @@ from ns_jax.run.inputs import Inputs
 from ns_jax.run.paths import IterationPaths
 
 
+def has_stored_labels(config, has_teacher: bool) -> bool:
+    """Whether a teacher's labels are stored and selected before training."""
+    return has_teacher and not config.online_teacher
+
+
 @dataclasses.dataclass(frozen=True)
 class Iteration:
     """The parts of an iteration. A stage takes those that it needs and hands values on.
@@ -37,7 +42,7 @@ class Iteration:
     @property
     def has_stored_labels(self) -> bool:
         """Whether its teacher's labels are stored and selected before training."""
-        return self.teacher is not None and not self.config.online_teacher
+        return has_stored_labels(self.config, self.teacher is not None)
 
     @property
     def result(self) -> epath.Path:
@@ -56,7 +61,14 @@ class Iteration:
 def make_iteration(
     name: str, config, workdir: epath.Path, teacher: epath.Path | None, mesh, fingerprint: str, opened: OpenSources
 ) -> Iteration:
-    """The iteration called `name` of the run in `workdir`; `config` is its own, without a chain; `opened` are the run's sources."""
+    """The iteration called `name` of the run in `workdir`.
+
+    Args:
+      name: see `Iteration`, as for teacher, mesh and fingerprint.
+      config: its own, without a chain.
+      workdir: of the run.
+      opened: the run's open sources.
+    """
     paths = IterationPaths(workdir, workdir / name if name else workdir)
     data = config.data
     sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}

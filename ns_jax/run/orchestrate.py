@@ -60,4 +60,4 @@ def stages_of(iteration: Iteration) -> list:
     stages = [get_stage(name) for name in iteration.config.stages]
     if not stages:
         raise UserError("stages is empty: there is nothing to run")
-    return [stage for stage in stages if stage.applies(iteration)]
+    return [stage for stage in stages if stage.applies(iteration.config, iteration.teacher is not None)]

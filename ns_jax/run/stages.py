@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from ns_jax.errors import UserError
 from ns_jax.registry import Registry, require_attributes
 from ns_jax.run.iteration import Iteration
 
 
-def always(iteration: Iteration) -> bool:
+def always(config, has_teacher: bool) -> bool:
     return True
 
 
@@ -22,13 +23,13 @@ class Stage:
 
     Attributes:
       run: does the work; all hosts call it together.
-      applies: whether an iteration has this stage.
+      applies: (config, whether there is a teacher) to whether an iteration has this stage.
       check: raises UserError for what would stop the stage, before the first stage of the run starts.
       programs: (config, mesh, counts, teacher) to the compiled programs that the stage runs (`ns_jax.plan`).
     """
 
     run: Callable[[Iteration], None]
-    applies: Callable[[Iteration], bool] = always
+    applies: Callable[[Any, bool], bool] = always
     check: Callable[[Iteration], object] = nothing
     programs: Callable[..., list] = nothing
 

@@ -45,9 +45,8 @@ def make_training(config, num_classes: int, num_labeled: int, mesh, teacher: Net
     Raises:
       UserError: the devices cannot be grouped for batch norm, or the model cannot do what the config asks for.
     """
-    network = build_network(
-        get_architecture(config.variant), num_classes, build_options(config, bn_groups(config, mesh))
-    )
+    options = build_options(config, bn_groups(config, mesh))
+    network = build_network(get_architecture(config.variant), num_classes, options)
     settings = schedule_settings(config)
     schedule = learning_rate_schedule(settings, num_labeled)
     optimizer = make_optimizer(schedule, config.rmsprop_decay, config.rmsprop_momentum, config.rmsprop_epsilon)

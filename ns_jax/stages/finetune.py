@@ -23,4 +23,8 @@ def run(iteration: Iteration) -> None:
     train.run(inner)
 
 
-STAGE = Stage(run, applies=lambda iteration: iteration.config.finetune.epochs > 0, programs=finetune_programs)
+def applies(config, has_teacher: bool) -> bool:
+    return config.finetune.epochs > 0
+
+
+STAGE = Stage(run, applies=applies, programs=finetune_programs)

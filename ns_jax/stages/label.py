@@ -15,7 +15,7 @@ from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
 from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
-from ns_jax.run.iteration import Iteration
+from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
 from ns_jax.run.stages import Stage
 
@@ -148,4 +148,4 @@ def check_teacher(iteration: Iteration) -> None:
         check_classes(f"the teacher {iteration.teacher}", read_metadata(iteration.teacher)["class_names"], labeled)
 
 
-STAGE = Stage(run, applies=lambda iteration: iteration.has_stored_labels, check=check, programs=label_programs)
+STAGE = Stage(run, applies=has_stored_labels, check=check, programs=label_programs)

@@ -7,7 +7,7 @@ from ns_jax.parallel.hosts import on_process_zero
 from ns_jax.pseudo_labels.draws import draw_by_id
 from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, SelectionSettings, apply_rule
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies
-from ns_jax.run.iteration import Iteration
+from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.paths import IterationPaths
 from ns_jax.run.settings import selection_settings
 from ns_jax.run.stages import Stage
@@ -49,9 +49,8 @@ def read_pseudo_labels(store: LabelStore, seed: int) -> tuple[PseudoLabels, list
     """All pseudo-labels of a complete store, and its shards."""
     manifest = store.manifest()
     shards = [store.read_shard(shard) for shard in range(len(manifest["ranges"]))]
-    ids, label, confidence = (
-        np.concatenate([shard[field] for shard in shards]) for field in ("id", "label", "confidence")
-    )
+    column = lambda field: np.concatenate([shard[field] for shard in shards])
+    ids, label, confidence = column("id"), column("label"), column("confidence")
     probabilities = lambda: (shard["probs"].astype(np.float32) for shard in shards)
     random = draw_by_id(ids, seed)
     return PseudoLabels(ids, label, confidence, random, len(manifest["class_names"]), probabilities), shards
@@ -73,8 +72,8 @@ def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: 
         if settings.unlabeled_fraction < 1:
             share = f" in the share {settings.unlabeled_fraction:g} of the images that is used"
         raise UserError(
-            f"no pseudo-label{share} has a confidence above {settings.min_confidence}: train a better teacher, or lower "
-            "min_confidence"
+            f"no pseudo-label{share} has a confidence above {settings.min_confidence}: train a better teacher, or "
+            "lower min_confidence"
         )
     end = 0
     for number, records in enumerate(shards):
@@ -99,4 +98,4 @@ def check(iteration: Iteration) -> None:
     SELECTION_RULES.get(iteration.config.selection)
 
 
-STAGE = Stage(run, applies=lambda iteration: iteration.has_stored_labels, check=check)
+STAGE = Stage(run, applies=has_stored_labels, check=check)

@@ -33,7 +33,7 @@ def decay_mask(architecture: Architecture, params, frozen_blocks: int = 0):
 
 
 def l2_penalty(params, mask) -> jax.Array:
-    """Half the sum of squares of the parameters that `mask` marks, float32 scalar; a term of the loss (official code)."""
+    """Half the sum of squares of the parameters that `mask` marks, float32 scalar (official code)."""
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(mask), strict=True)
     terms = [0.5 * jnp.sum(jnp.square(leaf)) for leaf, decays in pairs if decays]
     return sum(terms, start=jnp.zeros((), jnp.float32))
