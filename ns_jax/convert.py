@@ -6,6 +6,7 @@ import sys
 from absl import app, flags, logging
 
 from ns_jax.errors import UserError
+from ns_jax.host_memory import use_cpu_alone
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("from", None, "A path or a name, as for ns_jax.load.")
@@ -116,4 +117,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    use_cpu_alone()
     app.run(main)
