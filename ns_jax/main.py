@@ -7,8 +7,9 @@ import traceback
 
 from absl import app, flags, logging
 
-from ns_jax.command_line import fail, one_line, only_stages, parse_flags
+from ns_jax.command_line import fail, one_line, parse_flags
 from ns_jax.errors import Stopped, UserError
+from ns_jax.experiment.chain import only_stages
 from ns_jax.host_memory import restart_with_kept_memory
 
 FLAGS = flags.FLAGS
@@ -82,7 +83,7 @@ def main(argv) -> None:
     if FLAGS.stages:
         only_stages(config, FLAGS.stages)
     try:
-        from ns_jax.experiment.config import validate
+        from ns_jax.experiment.fields import validate
 
         validate(config)
         from etils import epath
