@@ -13,9 +13,11 @@ PARSE = """
 import importlib, sys
 from absl import flags
 importlib.import_module(sys.argv[1])
-flags.FLAGS(sys.argv[1:])
 if "config" in flags.FLAGS:
-    flags.FLAGS.config.keys()  # reads the file
+    from ns_jax.command_line import parse_flags
+    parse_flags(sys.argv[1:])
+else:
+    flags.FLAGS(sys.argv[1:])
 """
 
 
