@@ -47,10 +47,10 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"the program written does not run here: {reason}") from error
-        error = np.abs(got - want).max() / max(want.std(), 1e-30)
-        if not error <= TOLERANCE:
-            raise UserError(f"the program written differs in its logits by {error:.1e} of their deviation")
-        return f"its logits differ by {error:.1e} of their standard deviation", []
+        difference = np.abs(got - want).max() / max(want.std(), 1e-30)
+        if not difference <= TOLERANCE:
+            raise UserError(f"the program written differs in its logits by {difference:.1e} of their deviation")
+        return f"its logits differ by {difference:.1e} of their standard deviation", []
     again = formats.read(path, artifact.metadata["variant"] if name == "artifact" else None)
     same = jax.tree.map(np.array_equal, artifact.variables, again.variables)
     if not all(jax.tree.leaves(same)):
