@@ -15,7 +15,6 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    classifiers=["License :: OSI Approved :: Apache Software License"],
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
     package_data={"ns_jax.artifact": ["imagenet_classes.txt"]},
     python_requires=">=3.11",
@@ -34,6 +33,7 @@ setuptools.setup(
         "orbax-checkpoint",
         "rich",
         "safetensors",
+        "scipy",
         "tensorboard",  # clu's metric writers need it
         # The CPU wheel is a third of the size, but exists for x86 Linux and Windows only.
         "tensorflow-cpu; platform_machine == 'x86_64' and sys_platform == 'linux'",
