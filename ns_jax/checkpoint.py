@@ -10,11 +10,14 @@ from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.files import require_space
-from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
+from ns_jax.parallel.hosts import barrier, is_process_zero, sum_over_hosts
 from ns_jax.training.state import TrainState, tree_checksums
 
-# Orbax logs every step of every save, and whole traces of errors that it raises here anyway.
-std_logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+METADATA_ITEM = "card"  # the checkpoint's item of this name, since version 0.1
+
+
+def _is_not_of_orbax(record: std_logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 class Checkpoints:
@@ -23,12 +26,14 @@ class Checkpoints:
     Args:
       folder: of the checkpoints.
       keep: how many stay.
-      of: what they belong to; those of another are refused.
-      model: the card of the model in them, with which `read_ema` opens one.
+      owner: teacher fingerprint; checkpoints with another owner are rejected.
+      metadata: of the model in them, with which `read_ema` opens one.
     """
 
-    def __init__(self, folder: epath.Path, keep: int, of: str = "", model: dict | None = None):
-        self.folder, self.keep, self.of, self.model = epath.Path(folder), keep, of, model
+    def __init__(self, folder: epath.Path, keep: int, owner: str = "", metadata: dict | None = None):
+        self.folder, self.keep, self.owner, self.metadata = epath.Path(folder), keep, owner, metadata
+        # Orbax logs every step of every save, and whole traces of errors that it raises here anyway.
+        std_logging.getLogger("absl").addFilter(_is_not_of_orbax)
         self._checksums = jax.jit(tree_checksums)
         self._open()
 
@@ -47,15 +52,14 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         require_space(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // jax.process_count())
-        card = {
-            "of": self.of,
+        metadata = {
+            "of": self.owner,
             "shapes": _shapes(state),
             "checksums": self._checksum_list(state),
-            "model": self.model and self.model | {"steps": step},
+            "model": self.metadata and self.metadata | {"steps": step},
         }
-        self._manager.save(
-            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), card=ocp.args.JsonSave(card))
-        )
+        items = {"state": ocp.args.StandardSave(state), METADATA_ITEM: ocp.args.JsonSave(metadata)}
+        self._manager.save(step, args=ocp.args.Composite(**items))
 
     def _checksum_list(self, state) -> list[int]:
         return [int(x) for x in jax.device_get(self._checksums(state))]
@@ -66,21 +70,16 @@ class Checkpoints:
         A damaged one is moved aside to `damaged-STEP` and the one before is taken; the log says so.
 
         Args:
-          like: a state whose shapes, dtypes and shardings the result has.
+          like: shapes, dtypes and shardings of the result.
 
         Raises:
           UserError: the checkpoints are of another model or teacher, or all of them are damaged.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            state, problem = self._try(step, like)
-            # One verdict for all hosts: what follows needs every one of them.
-            if not sum_over_hosts(np.array([problem is not None])).any():
+            state, problem = self._restore(step, like)
+            if problem is None:
                 return state
-            logging.warning(
-                "checkpoint %s is damaged (%s); trying the one before it",
-                self.folder / str(step),
-                problem or "on another host",
-            )
+            logging.warning("checkpoint %s is damaged (%s); trying the one before it", self.folder / str(step), problem)
             self._set_aside(step)
         if list(self.folder.parent.glob("damaged-*")):
             raise UserError(
@@ -89,35 +88,42 @@ class Checkpoints:
             )
         return None
 
-    def _try(self, step: int, like: TrainState) -> tuple[TrainState | None, str | None]:
-        """(state, None), or (None, what is wrong with the checkpoint)."""
-        try:
-            card = self._manager.restore(step, args=ocp.args.Composite(card=ocp.args.JsonRestore())).card
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            return None, _first_line(error)
-        if card["of"] != self.of:
+    def _restore(self, step: int, like: TrainState) -> tuple[TrainState | None, str | None]:
+        """(state, None), or (None, what is wrong with the checkpoint). One verdict for all hosts after each part."""
+        metadata, problem = self._read_item(step, METADATA_ITEM, ocp.args.JsonRestore())
+        if problem := _verdict_of_all(problem):
+            return None, problem
+        if metadata["of"] != self.owner:
             raise UserError(f"{self.folder} is of a student of another teacher: delete it to train again")
-        if card["shapes"] != _shapes(like):
+        if metadata["shapes"] != _shapes(like):
             raise UserError(
                 f"{self.folder} holds another model than this config's (another number of classes?): "
                 "delete it to train again"
             )
+        state, problem = self._read_item(step, "state", ocp.args.StandardRestore(like))
+        if problem := _verdict_of_all(problem):
+            return None, problem
+        return state, _verdict_of_all(self._checksum_problem(state, metadata["checksums"]))
+
+    def _read_item(self, step: int, name: str, restore) -> tuple:
+        """(item, None), or (None, what is wrong with it)."""
         try:
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
-        except Exception as error:
+            return self._manager.restore(step, args=ocp.args.Composite(**{name: restore}))[name], None
+        except Exception as error:  # orbax and tensorstore raise many kinds
             return None, _first_line(error)
-        for (path, _), found, saved in zip(
-            jax.tree_util.tree_leaves_with_path(like), self._checksum_list(state), card["checksums"], strict=True
-        ):
-            if found != saved:
-                return None, f"the checksum of {jax.tree_util.keystr(path)} does not match"
-        return state, None
+
+    def _checksum_problem(self, state: TrainState, saved: list[int]) -> str | None:
+        """Names the first array whose checksum is another than `saved`."""
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+        for path, now, before in zip(paths, self._checksum_list(state), saved, strict=True):
+            if now != before:
+                return f"the checksum of {jax.tree_util.keystr(path)} does not match"
+        return None
 
     def _set_aside(self, step: int) -> None:
         self._manager.close()
         barrier(f"damaged-{step}")
-        if is_lead():
+        if is_process_zero():
             target = self.folder.parent / f"damaged-{step}"
             if target.exists():
                 target.rmtree()
@@ -133,40 +139,48 @@ class Checkpoints:
         self._manager.close()
 
 
+def _verdict_of_all(problem: str | None) -> str | None:
+    """This host's problem, or that another host has one; what follows needs every host."""
+    if sum_over_hosts(np.array([problem is not None])).any():
+        return problem or "on another host"
+    return None
+
+
 def find_checkpoint(path: epath.Path) -> epath.Path | None:
     """A checkpoint: `path` itself, or the newest in that folder; None where there is none."""
-    if (path / "state").exists() and (path / "card").exists():
+    if (path / "state").exists() and (path / METADATA_ITEM).exists():
         return path
-    steps = [int(one.name) for one in path.glob("*") if one.name.isdigit() and (one / "state").exists()]
+    inside = [folder for folder in path.glob("*") if folder.name.isdecimal() and (folder / "state").exists()]
+    steps = [int(folder.name) for folder in inside]
     return path / str(max(steps)) if steps else None
 
 
 def read_ema(path: epath.Path) -> tuple[dict, dict]:
-    """A checkpoint's EMA, {params, batch_stats} as NumPy arrays, and the card of its model.
+    """A checkpoint's EMA, {params, batch_stats} as NumPy arrays, and the metadata of its model.
 
     Raises:
-      UserError: it is damaged, or has no such card.
+      UserError: it is damaged, or has no such metadata.
     """
     try:
-        card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
+        metadata = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / METADATA_ITEM)
         reader = ocp.PyTreeCheckpointer()
         saved = reader.metadata(path / "state").item_metadata.tree
-        wanted = {name: saved[name] for name in ("ema_params", "ema_batch_stats")}
+        wanted = {name: saved.get(name, {}) for name in ("ema_params", "ema_batch_stats")}
         as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        found = reader.restore(
-            path / "state", args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_arrays, partial_restore=True)
-        )
+        restore = ocp.args.PyTreeRestore(item=wanted, restore_args=as_arrays, partial_restore=True)
+        averages = reader.restore(path / "state", args=restore)
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise UserError(f"checkpoint {path} is damaged ({_first_line(error)})") from None
-    if not card.get("model"):
+    if not metadata.get("model"):
         raise UserError(f"checkpoint {path} does not say which model it is of: open its run's model folder instead")
-    expected = {name: value for (name, _, _), value in zip(card["shapes"], card["checksums"], strict=True)}
-    for name, tree in found.items():
+    expected = {name: value for (name, _, _), value in zip(metadata["shapes"], metadata["checksums"], strict=True)}
+    for name, tree in averages.items():
         for (where, _), value in zip(jax.tree_util.tree_leaves_with_path(tree), tree_checksums(tree), strict=True):
             key = jax.tree_util.keystr(where)
             if int(value) != expected[f".{name}{key}"]:
                 raise UserError(f"checkpoint {path} is damaged (the checksum of {key} does not match)")
-    return {"params": found["ema_params"], "batch_stats": found["ema_batch_stats"]}, card["model"]
+    variables = {"params": averages["ema_params"], "batch_stats": averages.get("ema_batch_stats") or {}}
+    return variables, metadata["model"]
 
 
 def _shapes(state: TrainState) -> list:

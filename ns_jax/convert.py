@@ -16,7 +16,7 @@ flags.DEFINE_string(
     "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo; "
     "by the ending of --to where not given: .safetensors, .npz, .stablehlo, else artifact.",
 )
-flags.DEFINE_string("variant", None, "Row of ns_jax/models/variants.py; recognised where not given.")
+flags.DEFINE_string("variant", None, "Name of a model variant, or package.module:factory; recognised where not given.")
 flags.DEFINE_bool("ema", True, "Take the moving averages of a file that also has raw weights.")
 flags.DEFINE_integer("resolution", None, "In pixels; the model's own where not given.", lower_bound=1)
 flags.DEFINE_string("class_names", None, "A text file with the name of one class a line.")
@@ -28,7 +28,7 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
     """Reads back what was written and compares.
 
     Returns:
-      (what was compared, the fields of the card that a reader of such weights does not get).
+      (what was compared, the fields of the metadata that a reader of such weights does not get).
 
     Raises:
       UserError: it is not the same.
@@ -39,11 +39,10 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
     from ns_jax.interop import export, formats
 
     if name in formats.PROGRAMS:
-        size = artifact.card["resolution"]
-        images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-        want = np.asarray(jax.jit(export.model_function(artifact.card))(artifact.variables, images))
+        examples = export.random_examples(artifact.metadata, 2)
+        want = np.asarray(jax.jit(export.model_function(artifact.metadata))(artifact.variables, examples))
         try:
-            got = formats.PROGRAMS[name][1](path, images)
+            got = formats.PROGRAMS[name][1](path, examples)
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"the program written does not run here: {reason}") from error
@@ -51,14 +50,14 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
         if not error <= TOLERANCE:
             raise UserError(f"the program written differs in its logits by {error:.1e} of their deviation")
         return f"its logits differ by {error:.1e} of their standard deviation", []
-    again = formats.read(path)
+    again = formats.read(path, artifact.metadata["variant"] if name == "artifact" else None)
     same = jax.tree.map(np.array_equal, artifact.variables, again.variables)
     if not all(jax.tree.leaves(same)):
         raise UserError("the weights read back are not those that were written")
     lost = [
         key
         for key in ("variant", "class_names", "resolution", "crop_padding", "mean", "std")
-        if not np.array_equal(again.card[key], artifact.card[key])
+        if not np.array_equal(again.metadata[key], artifact.metadata[key])
     ]
     return f"{len(jax.tree.leaves(same))} arrays read back are the same bits", lost
 
@@ -78,15 +77,18 @@ def main(argv) -> None:
             raise UserError(f"unexpected argument {argv[1]!r}")
         from etils import epath
 
+        from ns_jax.artifact.metadata import is_of_arrays
         from ns_jax.inference.model import read
         from ns_jax.interop import formats
         from ns_jax.interop.adapt import adapt
+        from ns_jax.interop.foreign import check_artifact
 
         target = epath.Path(FLAGS.to)
         name = FLAGS.format or formats.format_of(target)
         formats.check_target(target, name)
         names = class_names(epath.Path(FLAGS.class_names)) if FLAGS.class_names else None
         artifact = adapt(read(FLAGS["from"].value, FLAGS.variant, FLAGS.ema), FLAGS.resolution, None, names)
+        check_artifact(artifact)
         # In a folder that says what it holds until that is known to be right.
         folder = target.with_name(f"unchecked-{target.name}")
         try:
@@ -98,14 +100,13 @@ def main(argv) -> None:
             ) from None
         try:
             formats.write(folder / target.name, artifact, name)
-            found, lost = check(artifact, folder / target.name, name)
+            comparison, lost = check(artifact, folder / target.name, name)
             (folder / target.name).rename(target)
         finally:
             folder.rmtree()
-        print(
-            f"{target}: {artifact.card['variant']}, {len(artifact.card['class_names'])} classes, "
-            f"{artifact.card['resolution']} px; {found}"
-        )
+        metadata = artifact.metadata
+        size = metadata["input_shape"] if is_of_arrays(metadata) else f"{metadata['resolution']} px"
+        print(f"{target}: {metadata['variant']}, {len(metadata['class_names'])} classes, {size}; {comparison}")
         if lost:
             print(f"not in {target}: {', '.join(lost)} (this format carries weights only)")
     except (UserError, OSError) as error:

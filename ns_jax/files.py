@@ -33,6 +33,11 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
         raise
 
 
+def is_file(path: epath.Path) -> bool:
+    """Whether there is a regular file, or an object of a bucket: a pipe or a device may never end."""
+    return path.is_file() if "://" in str(path) else os.path.isfile(path)
+
+
 def check_writable(path: epath.Path) -> None:
     """Raises OSError where `write_bytes` could not write: better before a long task than after it."""
     if path.is_dir():

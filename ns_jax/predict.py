@@ -11,7 +11,7 @@ from ns_jax.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A path or a name, as for ns_jax.load.")
-flags.DEFINE_string("variant", None, "Row of ns_jax/models/variants.py; recognised where not given.")
+flags.DEFINE_string("variant", None, "Name of a model variant, or package.module:factory; recognised where not given.")
 flags.DEFINE_integer("top", 5, "Classes per image.", lower_bound=1)
 flags.DEFINE_string("json", None, "Write the predictions here, as JSON.")
 flags.DEFINE_string("csv", None, "Write the predictions here, as CSV: image, rank, index, class, probability.")
@@ -21,40 +21,90 @@ flags.mark_flag_as_required("model")
 def image_files(arguments: list[str]) -> list[str]:
     """The files that are named, and the images below the folders that are named, in order of their names, each once.
 
-    Symbolic links are followed. A line on stderr says how many files of a folder have other endings.
+    Symbolic links are followed. A line on stderr says how many files of a folder are left out: those with other
+    endings, and pipes and devices.
 
     Raises:
       UserError: nothing is named, or a folder holds no images.
       OSError: a folder cannot be read.
     """
-    from ns_jax.data.sources import IMAGE_SUFFIXES
-
     if not arguments:
         raise UserError("name images or folders after the flags")
-    found = []
+    files = []
     for argument in arguments:
-        if not os.path.isdir(argument):
-            found.append(argument)
+        files += _images_below(argument) if os.path.isdir(argument) else [argument]
+    return list(dict.fromkeys(files))
+
+
+def _images_below(root: str) -> list[str]:
+    from ns_jax.data.sources import IMAGE_SUFFIXES
+
+    images, others, seen = [], 0, set()
+    for folder, inner, names in os.walk(root, onerror=_raise, followlinks=True):
+        if os.path.realpath(folder) in seen:  # a link back
+            inner.clear()
             continue
-        inside, others, seen = [], 0, set()
-        for folder, inner, names in os.walk(argument, onerror=_raise, followlinks=True):
-            if os.path.realpath(folder) in seen:  # a link back
-                inner.clear()
-                continue
-            seen.add(os.path.realpath(folder))
-            images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-            inside += [os.path.join(folder, name) for name in images]
-            others += len(names) - len(images)
-        if not inside:
-            raise UserError(f"no images in {argument} ({', '.join(IMAGE_SUFFIXES)})")
-        if others:
-            print(f"{argument}: left out {others} that do not end in {', '.join(IMAGE_SUFFIXES)}", file=sys.stderr)
-        found += sorted(inside)
-    return list(dict.fromkeys(found))
+        seen.add(os.path.realpath(folder))
+        for name in names:
+            path = os.path.join(folder, name)
+            # A link to nothing stays: it is an image that cannot be read. A pipe would never end.
+            if name.lower().endswith(IMAGE_SUFFIXES) and (os.path.isfile(path) or not os.path.exists(path)):
+                images.append(path)
+            else:
+                others += 1
+    if not images:
+        raise UserError(f"no images in {root} ({', '.join(IMAGE_SUFFIXES)})")
+    if others:
+        print(f"{root}: left out {others} that are not files ending in {', '.join(IMAGE_SUFFIXES)}", file=sys.stderr)
+    return sorted(images)
 
 
 def _raise(error: OSError):
     raise error
+
+
+def check_outputs(outputs: list[str], inputs: list[str]) -> None:
+    """Checks, before the work, that results can be written and replace nothing but older results.
+
+    Args:
+      outputs: files to write.
+      inputs: files and folders that are read.
+
+    Raises:
+      UserError: an output is an input or in a folder of the model, a link, no regular file, or named twice.
+      OSError: it could not be written.
+    """
+    from etils import epath
+
+    from ns_jax.files import check_writable
+
+    read = {os.path.realpath(path) for path in inputs}
+    written = set()
+    for output in outputs:
+        if os.path.islink(output):
+            raise UserError(f"{output} is a link, and would be replaced: name the file itself")
+        if os.path.exists(output) and not os.path.isfile(output) and not os.path.isdir(output):
+            raise UserError(f"{output} is not a regular file, and would be replaced: choose another name")
+        for path in (output, f"{output}.tmp"):  # it is written under the second name first
+            real = os.path.realpath(path)
+            if real in read or os.path.exists(path) and any(_is_same(path, other) for other in inputs):
+                raise UserError(f"{output} would replace {path}, which is read: choose another name")
+            if real in written:
+                raise UserError(f"{output} is named twice: choose another name for one of the results")
+            written.add(real)
+        check_writable(epath.Path(output))
+
+
+def _is_same(first: str, second: str) -> bool:
+    """Whether two paths are the same file, as hard links are."""
+    return os.path.exists(second) and os.path.samefile(first, second)
+
+
+def _files_of_model(model: str) -> list[str]:
+    """Files that a model's name may stand for, as far as they are on this machine."""
+    if not os.path.isdir(model):
+        return [model]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(model) for name in names]
 
 
 def write_files(results: list, json_path: str | None, csv_path: str | None) -> None:
@@ -86,13 +136,12 @@ def main(argv) -> None:
     results, failed = [], 0
     try:
         files = image_files(argv[1:])
-        from etils import epath
+        outputs = [path for path in (FLAGS.json, FLAGS.csv) if path]
+        if outputs:
+            check_outputs(outputs, files + _files_of_model(FLAGS.model))
 
         from ns_jax import load
-        from ns_jax.files import check_writable
 
-        for path in filter(None, (FLAGS.json, FLAGS.csv)):
-            check_writable(epath.Path(path))
         model = load(FLAGS.model, FLAGS.variant)
         for file, answer in zip(files, model.predict_each(files, FLAGS.top), strict=True):
             if isinstance(answer, UserError):

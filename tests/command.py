@@ -34,6 +34,18 @@ def run(
     )
 
 
+def run_module(module: str, *arguments, env: dict | None = None) -> subprocess.CompletedProcess:
+    """The finished process of `python -m ns_jax.MODULE ARGUMENTS`, its output as text."""
+    return subprocess.run(
+        [sys.executable, "-m", f"ns_jax.{module}", *map(str, arguments)],
+        cwd=REPO,
+        env=env or environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
 def assert_one_line_error(process, *words: str) -> None:
     """Exit code 2 and a single line of error that holds `words`."""
     assert process.returncode == 2, process.stdout + process.stderr

@@ -16,6 +16,11 @@ def wordnet_ids() -> list[str]:
     return list(_table())
 
 
+def default_class_names(num_classes: int) -> list[str]:
+    """ImageNet's WordNet ids where there are 1000 classes, else the numbers."""
+    return wordnet_ids() if num_classes == 1000 else [str(index) for index in range(num_classes)]
+
+
 def readable_name(class_name: str) -> str:
     """'n01440764' to 'tench, Tinca tinca'; any other name as it is."""
     return _table().get(class_name, class_name)

@@ -1,22 +1,19 @@
-"""The model artifact: EMA weights and model.json in a folder. What an iteration hands on."""
+"""The model artifact: EMA weights and model.json in a folder, which one iteration hands on to the next."""
 
 import dataclasses
 import hashlib
-import json
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ns_jax.artifact.class_names import wordnet_ids
+from ns_jax.artifact.metadata import FORMAT_VERSION, METADATA, read_metadata
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_bytes, write_json
-from ns_jax.models.variants import Variant
+from ns_jax.files import is_file, write_bytes, write_json
 
-WEIGHTS, CARD = "weights.safetensors", "model.json"
-EMBEDDED = "ns_jax"  # under which files of other libraries carry the card
+WEIGHTS = "weights.safetensors"
+BLOCK = 1 << 22  # bytes that are hashed at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,49 +21,36 @@ class Artifact:
     """A trained model as arrays on the host.
 
     Attributes:
-      variables: {params, batch_stats}, trees of float32 NumPy arrays.
-      card: model.json: variant, class_names, resolution, crop_padding, mean, std, fingerprint
-        (SHA-256 of the weights), training (fingerprint of the config that made it).
+      variables: {params, batch_stats}, trees of float32 NumPy arrays; batch_stats is {} where there are none.
+      metadata: what model.json says, see `metadata.model_metadata`; `fingerprint` is the SHA-256 of the weights.
       folder: where it was read from.
     """
 
     variables: dict
-    card: dict
+    metadata: dict
     folder: epath.Path
 
     @property
     def fingerprint(self) -> str:
-        return self.card["fingerprint"]
-
-    def embedded_card(self) -> str:
-        """The card as JSON, without the fingerprint, for files of other libraries."""
-        return json.dumps({key: value for key, value in self.card.items() if key != "fingerprint"}, sort_keys=True)
+        return self.metadata["fingerprint"]
 
 
-def default_class_names(num_classes: int) -> list[str]:
-    """ImageNet's WordNet ids where there are 1000, else the numbers."""
-    return wordnet_ids() if num_classes == 1000 else [str(i) for i in range(num_classes)]
+def file_sha256(path: epath.Path) -> str:
+    """SHA-256 of a file, local or in a bucket, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def model_card(row: Variant, num_classes: int, **known) -> dict:
-    """What model.json says about a model of a row of the table; `known` replaces the row's own."""
-    card = {
-        "variant": row.name,
-        "class_names": default_class_names(num_classes),
-        "resolution": row.test_resolution,
-        "crop_padding": row.crop_padding,
-        "interpolation": row.interpolation,
-        "mean": row.mean,
-        "std": row.std,
-        "steps": None,
-        "training": None,
-        "teacher": None,
-    }
-    return card | known
+def save_artifact(folder: epath.Path, variables: dict, metadata: dict) -> None:
+    """Writes the weights, then the metadata: a folder with metadata is complete.
 
-
-def save_artifact(folder: epath.Path, variables: dict, card: dict) -> None:
-    """Writes the weights, then the card: a folder with a card is complete.
+    Args:
+      folder: where to; made where there is none.
+      variables: {params, batch_stats}, trees of arrays.
+      metadata: see `metadata.model_metadata`; the fingerprint is added.
 
     Raises:
       UserError: a parameter is not finite; nothing is written.
@@ -80,46 +64,47 @@ def save_artifact(folder: epath.Path, variables: dict, card: dict) -> None:
         )
     data = safetensors.numpy.save(flat)
     write_bytes(folder / WEIGHTS, data)
-    write_json(folder / CARD, card | {"fingerprint": hashlib.sha256(data).hexdigest()})
-
-
-def has_artifact(folder: epath.Path) -> bool:
-    return (folder / CARD).exists()
+    written = {"fingerprint": hashlib.sha256(data).hexdigest(), "format_version": FORMAT_VERSION}
+    write_json(folder / METADATA, metadata | written)
 
 
 def load_artifact(folder: epath.Path) -> Artifact:
-    """Reads a model artifact.
+    """Reads a model artifact: all its weights. For what is known about it, `read_metadata` is enough.
 
     Raises:
       UserError: there is none, or its weights are not those that were written.
     """
-    if not has_artifact(folder):
-        raise UserError(f"no model in {folder} (a folder with {CARD} and {WEIGHTS} is needed)")
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or "fingerprint" not in card:
-        raise UserError(f"{folder / CARD} was not written by this project")
+    metadata = read_metadata(folder)
     path = folder / WEIGHTS
-    if not path.exists():
-        raise UserError(f"{folder} has {CARD}, but {WEIGHTS} is missing")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != card["fingerprint"]:
-            raise UserError(f"{path} is damaged: its fingerprint is not the one in {CARD}")
-    # Local files are read array by array: the largest model fills a third of its memory once.
-    arrays = safetensors.numpy.load(path.read_bytes()) if "://" in str(path) else safetensors.numpy.load_file(path)
-    return Artifact(unflatten_dict(arrays, sep="/"), card, folder)
+    if not is_file(path):
+        raise UserError(f"{folder} has {METADATA}, but {WEIGHTS} is missing: copy the whole folder again")
+    if "://" in str(path):  # fetched once
+        data = path.read_bytes()
+        _check_fingerprint(hashlib.sha256(data).hexdigest(), metadata, path)
+        flat = safetensors.numpy.load(data)
+    else:  # array by array: the largest model fills a third of its machine's memory once
+        _check_fingerprint(file_sha256(path), metadata, path)
+        flat = safetensors.numpy.load_file(path)
+    variables = unflatten_dict(flat, sep="/")
+    return Artifact({"params": {}, "batch_stats": {}} | variables, metadata, folder)
 
 
-def check_variant(artifact: Artifact, variant: str | None) -> None:
-    """Raises UserError if the model is of another variant than the one asked for."""
-    if variant and variant != artifact.card["variant"]:
-        raise UserError(f"{artifact.folder} is {artifact.card['variant']}, not {variant}")
+def _check_fingerprint(fingerprint: str, metadata: dict, path: epath.Path) -> None:
+    if fingerprint != metadata["fingerprint"]:
+        raise UserError(
+            f"{path} is damaged: its SHA-256 is not the fingerprint in {METADATA}. Copy the folder again from where "
+            "it came; without a copy, delete the folder, and the run that made it writes it again from its last "
+            "checkpoint"
+        )
 
 
-def describe_differences(have: dict[str, tuple], want: dict[str, tuple]) -> str:
-    """Every missing, surplus and misshapen array of {name: shape}; empty where there is none."""
+def describe_differences(have: dict[str, tuple], want: dict[str, tuple], limit: int = 20) -> str:
+    """The first `limit` missing, surplus and misshapen arrays of {name: shape}; empty where there is none."""
     problems = [f"missing {key}" for key in sorted(want.keys() - have.keys())]
     problems += [f"surplus {key}" for key in sorted(have.keys() - want.keys())]
     problems += [
         f"{key} is {have[key]}, not {want[key]}" for key in sorted(want.keys() & have.keys()) if have[key] != want[key]
     ]
+    if len(problems) > limit:
+        problems[limit:] = [f"and {len(problems) - limit} more"]
     return "; ".join(problems)

@@ -1,10 +1,9 @@
-"""Batches of images, as NumPy arrays, for this host.
+"""Batches of images, as NumPy arrays, for this process.
 
 Example number p of a stream is a function of (seed, stream, p) alone: which image it is and how it
-is noised. A host takes its rows of every batch, and a restart begins at the step that it resumes.
+is noised. A process takes its part of every batch, and a restart begins at the step that it resumes.
 """
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -14,20 +13,16 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from ns_jax.data.preprocess import center_window, resize_bicubic, train_image, train_window
-from ns_jax.data.sources import Source
+from ns_jax.data.ops.crops import center_window
+from ns_jax.data.ops.registry import Augmentation
+from ns_jax.data.preprocess import train_image, train_window
+from ns_jax.data.resize import resize_bicubic
+from ns_jax.data.sources.base import Source
+from ns_jax.data.views import View
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 
 MIN_PARALLEL_CALLS = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """At which size, and with which centre crop, a model looks at images."""
-
-    size: int
-    crop_padding: int
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -43,72 +38,116 @@ def shuffled_position(position, count: int, seed: int):
     return tf.random.experimental.index_shuffle(position % count, key, tf.constant(count - 1, tf.int64))
 
 
+def usable_cores() -> int:
+    """Number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
-    """Maps in parallel and in order, on as many threads as cores, or more where files may be far away."""
+    """Maps in parallel and in order, on as many threads as cores, or more where files may be far away.
+
+    Autograph is off: it would trace more slowly, and write the functions' source into the temporary folder.
+    """
     options = tf.data.Options()
     # The tuner's thread can keep an iterator from ending for a minute, and finds nothing better here.
     options.autotune.enabled = False
-    calls = max(MIN_PARALLEL_CALLS, os.cpu_count())
+    calls = max(MIN_PARALLEL_CALLS, usable_cores())
+    function = tf.autograph.experimental.do_not_convert(function)
     return dataset.map(function, num_parallel_calls=calls, deterministic=True).with_options(options)
 
 
 def train_batches(
     source: Source,
     examples: np.ndarray,
-    config,
-    view: View,
     *,
+    augmentation: Augmentation,
+    view: View | None,
+    seed: int,
     stream: str,
     batch_size: int,
     rows: slice,
     start_step: int,
     num_steps: int,
     clean_view: View | None = None,
+    with_clean: bool | None = None,
 ) -> Iterator[dict]:
-    """This host's rows of the noised training batches `start_step` to `num_steps` - 1.
+    """Yields this process's part of the augmented training batches `start_step` to `num_steps` - 1.
 
     Args:
       source: the images.
       examples: int64 [M], the indices to draw from; one that occurs twice is seen twice an epoch.
-      config: see `train_image`; its `seed` too.
-      view: resolution of training.
+      augmentation: see `train_image`.
+      view: at the resolution of training; None: arrays as the source has them.
+      seed: of the run.
       stream: name of the random stream, different for labeled and unlabeled images.
-      batch_size: over all hosts.
-      rows: which of a batch's rows this host feeds.
+      batch_size: over all processes.
+      rows: which examples of a batch this process feeds.
       start_step: the first step to give.
       num_steps: end of the stream.
       clean_view: of another model that is to see the same images without noise.
+      with_clean: whether to give the examples without noise too; default: where there is a clean_view. True without a
+        clean_view gives the arrays as the source has them.
 
     Yields:
       {image: uint8 [rows, size, size, 3], label: int32 [rows], example: int64 [rows] into
-      `examples`}; with `clean_view` also clean: float32 [rows, its size, its size, 3].
+      `examples`}; with a clean view also clean: float32 [rows, its size, its size, 3].
     """
-    seed = stream_seed(config.seed, stream)
-    per_host = rows.stop - rows.start
+    stream_key = stream_seed(seed, stream)
+    per_process = rows.stop - rows.start
     table = tf.constant(examples, tf.int64)
+    if with_clean is None:
+        with_clean = clean_view is not None
 
     def make(local):
-        step, row = local // per_host, local % per_host
+        step, row = local // per_process, local % per_process
         position = step * batch_size + rows.start + row
-        example = shuffled_position(position, len(examples), seed)
-        noise_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        window = train_window(config, view.size, view.crop_padding, noise_seed)
-        image, label = source.load(table[example], window)
-        found = {"image": train_image(image, config, view.size, noise_seed), "label": label, "example": example}
-        if clean_view:
-            clean, _ = source.load(table[example], center_window(clean_view.size, clean_view.crop_padding))
-            found["clean"] = resize_bicubic(clean, clean_view.size)
-        return found
+        example = shuffled_position(position, len(examples), stream_key)
+        image_seed = tf.stack([tf.constant(stream_key, tf.int64), position])
+        image, label = source.load(table[example], train_window(augmentation, view, image_seed))
+        result = {"image": train_image(image, augmentation, view, image_seed), "label": label, "example": example}
+        if with_clean:
+            result["clean"], _ = _load_clean(source, table[example], clean_view)
+        return result
 
-    dataset = tf.data.Dataset.range(start_step * per_host, num_steps * per_host)
-    dataset = parallel_map(dataset, make).batch(per_host, drop_remainder=True).prefetch(4)
+    dataset = tf.data.Dataset.range(start_step * per_process, num_steps * per_process)
+    dataset = parallel_map(dataset, make).batch(per_process, drop_remainder=True).prefetch(4)
     return dataset.as_numpy_iterator()
 
 
-def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: int, noised_by=None) -> Iterator[dict]:
-    """Clean images, in the order of `indices`; the last batch is padded with zeros.
+def _load_clean(source: Source, index, view: View | None):
+    """Image or array without noise, and label, of one index."""
+    if view is None:
+        return source.load(index)
+    image, label = source.load(index, center_window(view))
+    return resize_bicubic(image, view.size), label
 
-    With `noised_by`, a config, they are noised as for training, each by its index (the ablation's teacher).
+
+def _load_noised(source: Source, index, view: View | None, augmentation: Augmentation, seed: int):
+    """Image or array as for training, its noise drawn by its index, and label. Images are float32."""
+    image_seed = tf.stack([tf.constant(stream_seed(seed, "teacher"), tf.int64), index])
+    image, label = source.load(index, train_window(augmentation, view, image_seed))
+    image = train_image(image, augmentation, view, image_seed)
+    return (image if view is None else tf.cast(image, tf.float32)), label
+
+
+def eval_batches(
+    source: Source,
+    indices: np.ndarray,
+    view: View | None,
+    batch_size: int,
+    noise: tuple[Augmentation, int] | None = None,
+) -> Iterator[dict]:
+    """Yields clean images, in the order of `indices`; the last batch is padded with zeros.
+
+    Args:
+      source: the images.
+      indices: int64 [M].
+      view: of the model; None: arrays as the source has them.
+      batch_size: of every batch.
+      noise: (augmentation, seed of the run): images are noised as for training, each by its index (the noised
+        teacher of the ablation).
 
     Yields:
       {image: float32 [batch_size, size, size, 3], label: int32 [batch_size], index: int64
@@ -116,13 +155,10 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
     """
 
     def make(index):
-        if noised_by is None:
-            image, label = source.load(index, center_window(view.size, view.crop_padding))
-            image = resize_bicubic(image, view.size)
+        if noise is None:
+            image, label = _load_clean(source, index, view)
         else:
-            noise_seed = tf.stack([tf.constant(stream_seed(noised_by.seed, "teacher"), tf.int64), index])
-            image, label = source.load(index, train_window(noised_by, view.size, view.crop_padding, noise_seed))
-            image = tf.cast(train_image(image, noised_by, view.size, noise_seed), tf.float32)
+            image, label = _load_noised(source, index, view, *noise)
         return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
@@ -130,15 +166,20 @@ def eval_batches(source: Source, indices: np.ndarray, view: View, batch_size: in
     for batch in dataset.batch(batch_size).prefetch(2).as_numpy_iterator():
         missing = batch_size - len(batch["index"])
         if missing:
-            batch = {key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1)) for key, value in batch.items()}
+            batch = {key: _pad_rows(value, missing) for key, value in batch.items()}
             batch["index"][batch_size - missing :] = -1
         yield batch
 
 
-def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> np.ndarray:
-    """Indices of the images that decode, ascending; the others are counted and listed in the log.
+def _pad_rows(array: np.ndarray, missing: int) -> np.ndarray:
+    """Appends `missing` zeros along the first axis."""
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    Files are decoded once, and what was found is kept in `cache_dir`.
+
+def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> np.ndarray:
+    """Indices of the images that decode, int64, ascending; the others are counted and listed in the log.
+
+    Files are decoded once; the broken ones are remembered in `cache_dir`.
 
     Raises:
       UserError: more images are broken than `max_broken_fraction` allows.
@@ -152,17 +193,9 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     if cache.exists():
         broken = np.array(read_json(cache)["indices"], np.int64)
     else:
-
-        def decode(index):
-            # A value that needs the pixels: TensorFlow prunes what nothing reads.
-            return index, tf.reduce_max(source.load(index)[0])
-
-        dataset = parallel_map(tf.data.Dataset.range(source.count), decode)
-        decoded = dataset.ignore_errors().as_numpy_iterator()
-        good = np.fromiter((index for index, _ in decoded), np.int64)
-        broken = np.setdiff1d(everything, good)
+        broken = np.setdiff1d(everything, _decodable(source))
         write_json(cache, {"source": source.name, "indices": broken.tolist()})
-    names = [ids[i].decode(errors="replace") for i in broken]
+    names = [ids[index].decode(errors="replace") for index in broken]
     if len(broken) > max_broken_fraction * source.count:
         raise UserError(
             f"{source.name}: {len(broken)} of {source.count} images cannot be decoded, first {names[0]!r}; "
@@ -174,3 +207,15 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     if names:
         logging.warning("%s: skipped %d of %d images", source.name, len(names), source.count)
     return np.setdiff1d(everything, broken)
+
+
+def _decodable(source: Source) -> np.ndarray:
+    """Decodes every image; int64 indices of those that can be decoded."""
+
+    def decode(index):
+        # A value that needs the pixels: TensorFlow prunes what nothing reads.
+        return index, tf.reduce_max(source.load(index)[0])
+
+    dataset = parallel_map(tf.data.Dataset.range(source.count), decode)
+    decoded = dataset.ignore_errors().as_numpy_iterator()
+    return np.fromiter((index for index, _ in decoded), np.int64)

@@ -1,8 +1,9 @@
 """A trained model to ask: logits, predictions, features."""
 
+import dataclasses
+import functools
 import itertools
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -10,26 +11,26 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+import scipy.special
 from etils import epath
 
 from ns_jax.artifact.class_names import readable_name
-from ns_jax.artifact.weights import Artifact, check_variant, has_artifact
-from ns_jax.checkpoint import find_checkpoint, read_ema
-from ns_jax.data.preprocess import clean_image
+from ns_jax.artifact.metadata import check_metadata, check_variant, network_of
+from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
+from ns_jax.inference import apply
+from ns_jax.inference.run_folder import result_of_run
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
 from ns_jax.interop.foreign import check_artifact
-from ns_jax.models.efficientnet.stacking import unstack_blocks
-from ns_jax.models.registry import create_model
-from ns_jax.models.variants import Variant, get_variant
+from ns_jax.models.base import Architecture, ArrayInputs, Network
 
 MAX_BATCH = 32
 MAX_PIXELS = 3_000_000  # of a batch: what L2 at 800 px needs for one image stays below 4 GB
 
 
 class Prediction(NamedTuple):
-    """One class of one image: its index, its name (readable for ImageNet) and its probability."""
+    """One class of one example: its index, its name (readable for ImageNet) and its probability."""
 
     index: int
     name: str
@@ -37,108 +38,150 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """A trained model. It takes the arrays out of the artifact, which cannot be used again.
+    """A trained model of images, or of arrays of one shape.
 
     Attributes:
-      variant: row of the zoo.
+      architecture: of the table, or of one's own factory.
+      network: the architecture built for this model's classes and inputs.
+      module: its linen module.
       num_classes: length of the logits.
       class_names: of each class; ImageNet's are WordNet ids.
-      resolution: in pixels, at which `preprocess` makes images and the model is meant to be used.
+      resolution: in pixels, at which `preprocess` makes images and the model is meant to be used; None for arrays.
       variables: {params, batch_stats} on the device.
-      card: what is known about the model, as in model.json.
+      metadata: what is known about the model, as in model.json.
     """
 
     def __init__(self, artifact: Artifact):
-        self.card = artifact.card
-        self.variant: Variant = get_variant(self.card["variant"])
-        self.class_names: list[str] = list(self.card["class_names"])
-        self.num_classes = len(self.class_names)
-        self.resolution: int = self.card["resolution"]
-        self.module: nn.Module = create_model(self.variant, self.num_classes)
-        check_artifact(artifact)
-        # One array after the other, so that no second copy of the whole is ever in memory.
-        self.variables = _move_to_device(artifact.variables)
-        self._apply = jax.jit(formats.export.model_function(self.card), static_argnames="endpoint")
+        """Puts an artifact's weights on the device; the artifact stays as it is.
 
-    def _in_batches(self, images: np.ndarray, endpoint: str | None) -> np.ndarray:
-        height, width = images.shape[1:3]
-        if (height, width) != (self.resolution, self.resolution):
-            warnings.warn(
-                f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
-                "them as it wants them",
-                stacklevel=3,
-            )
-        limit = max(1, min(MAX_BATCH, MAX_PIXELS // (height * width)))
+        Raises:
+          UserError: the weights are not those of the model that the metadata describes, or not finite.
+        """
+        check_artifact(artifact)
+        self.metadata = artifact.metadata
+        self.network: Network = network_of(self.metadata)
+        self.architecture: Architecture = self.network.architecture
+        self.module: nn.Module = self.network.module
+        self.class_names: list[str] = list(self.metadata["class_names"])
+        self.num_classes = len(self.class_names)
+        self.resolution: int | None = self.metadata["resolution"]
+        self.variables = jax.tree.map(jax.device_put, artifact.variables)
+        self._logits = jax.jit(functools.partial(apply.logits, self.network))
+        self._activation = jax.jit(
+            lambda variables, batch, endpoint: apply.activations(self.network, variables, batch)[endpoint],
+            static_argnames="endpoint",
+        )
+
+    def _in_batches(self, examples: np.ndarray, endpoint: str | None) -> np.ndarray:
+        limit = MAX_BATCH
+        if self.resolution is not None:
+            height, width = examples.shape[1:3]
+            if (height, width) != (self.resolution, self.resolution):
+                warnings.warn(
+                    f"images of {height} x {width} px for a model of {self.resolution} px: `preprocess` makes "
+                    "them as it wants them",
+                    stacklevel=3,
+                )
+            limit = max(1, min(MAX_BATCH, MAX_PIXELS // (height * width)))
         limit = 2 ** (limit.bit_length() - 1)
         results = []
-        for start in range(0, max(1, len(images)), limit):
-            part = images[start : start + limit]
+        for start in range(0, max(1, len(examples)), limit):
+            part = examples[start : start + limit]
             # Padded to a power of two: few programs are compiled, whatever the sizes of the batches.
-            rows = 2 ** max(0, len(part) - 1).bit_length()
-            padded = np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])
-            results.append(np.asarray(self._apply(self.variables, padded, endpoint=endpoint))[: len(part)])
+            size = 2 ** max(0, len(part) - 1).bit_length()
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+            if endpoint is None:
+                outputs = self._logits(self.variables, padded)
+            else:
+                outputs = self._activation(self.variables, padded, endpoint=endpoint)
+            results.append(np.asarray(outputs)[: len(part)])
         return np.concatenate(results)
 
-    def logits(self, images) -> np.ndarray:
+    def _checked(self, examples) -> np.ndarray:
+        inputs = self.network.inputs
+        return _checked_arrays(examples, inputs) if isinstance(inputs, ArrayInputs) else _checked_images(examples)
+
+    def logits(self, examples) -> np.ndarray:
         """Logits, float32 [N, num_classes].
 
         Args:
-          images: [N, H, W, 3], uint8 or float, on the 0..255 scale, RGB, as `preprocess` makes them.
+          examples: images [N, H, W, 3], uint8 or float, on the 0..255 scale, RGB, as `preprocess` makes them; of a
+            model of arrays: [N, ...] of its shape and of a dtype that its own can hold.
 
         Raises:
-          UserError: another rank, type or number of channels, or images of several sizes.
+          UserError: another shape, dtype or number of channels, or examples of several shapes.
         """
-        return self._in_batches(_checked_images(images), None)
+        return self._in_batches(self._checked(examples), None)
 
-    def features(self, images, endpoint: str = "pooled") -> np.ndarray:
-        """Activations: 'pooled' float32 [N, C], or maps [N, H', W', C], 'features' (before the pooling) and
-        'reduction_1' to 'reduction_5' (half to 1/32 of the resolution). Images as for `logits`."""
-        images = _checked_images(images)
-        shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), np.float32)
-        known = jax.eval_shape(lambda v, x: self.module.apply(v, x, features_only=True), self.variables, shape)
+    def features(self, examples, endpoint: str = "pooled") -> np.ndarray:
+        """Activations at an endpoint of the architecture, for examples as for `logits`.
+
+        Args:
+          examples: see `logits`.
+          endpoint: of EfficientNet and ResNet 'pooled', float32 [N, C]; 'features', the maps [N, H', W', C] before
+            the pooling; or 'reduction_1' to 'reduction_5', those of half to 1/32 of the resolution.
+
+        Raises:
+          UserError: there is no such endpoint, or see `logits`.
+        """
+        known = self.architecture.endpoints
+        if not known:
+            raise UserError(f"{self.architecture.name} has no features: it lists no endpoints")
         if endpoint not in known:
             raise UserError(f"unknown endpoint {endpoint!r}: there are {', '.join(sorted(known))}")
-        return self._in_batches(images, endpoint)
+        return self._in_batches(self._checked(examples), endpoint)
 
     def preprocess(self, image) -> np.ndarray:
         """A file or a uint8 array [H, W, 3] to float32 [resolution, resolution, 3] on the 0..255 scale.
 
-        Bicubic resize of the centre crop, as the official evaluation does it: neither rounded nor clipped.
+        Bicubic resize of the centre crop, as the official evaluation does it: neither rounded nor clipped. An array
+        for a model of arrays stays as it is.
 
         Raises:
-          UserError: not a whole image; names the file.
+          UserError: not a whole image (names the file), or a file for a model of arrays.
         """
-        return clean_image(image, self.resolution, self.card["crop_padding"])
+        if isinstance(self.network.inputs, ArrayInputs):
+            if isinstance(image, str | os.PathLike):
+                raise UserError(
+                    f"{os.fspath(image)}: the model takes arrays of shape {list(self.network.inputs.shape)}, no files"
+                )
+            return _checked_arrays([image], self.network.inputs)[0]
+        if isinstance(image, str | os.PathLike) and os.path.exists(image) and not os.path.isfile(image):
+            raise UserError(f"{os.fspath(image)}: not a file")  # a pipe would never end
+        from ns_jax.data.preprocess import clean_image  # here: TensorFlow takes seconds to import
+
+        return clean_image(image, self.resolution, self.metadata["crop_padding"])
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
-        """The `top` most probable classes of each image, the first one first.
+        """The `top` most probable classes of each example, the first one first.
 
         Args:
-          files_or_arrays: any iterable of paths and uint8 arrays [H, W, 3] of any size; one alone counts as a
-            list of one.
+          files_or_arrays: any iterable of paths and uint8 arrays [H, W, 3] of any size (arrays of its shape for a
+            model of arrays); a single path or array counts as a list with it.
           top: at most so many classes.
 
         Raises:
-          UserError: see `preprocess`; or `top` is below 1.
+          UserError: see `preprocess`; `top` is below 1; or the model's logits are not numbers.
         """
-        if isinstance(files_or_arrays, str | os.PathLike) or getattr(files_or_arrays, "ndim", 0) == 3:
+        rank = len(self.network.inputs.example_shape())
+        if isinstance(files_or_arrays, str | os.PathLike) or getattr(files_or_arrays, "ndim", None) == rank:
             files_or_arrays = [files_or_arrays]
-        found = []
-        for one in self.predict_each(files_or_arrays, top):
-            if isinstance(one, UserError):
-                raise one
-            found.append(one)
-        return found
+        predictions = []
+        for answer in self.predict_each(files_or_arrays, top):
+            if isinstance(answer, UserError):
+                raise answer
+            predictions.append(answer)
+        return predictions
 
     def predict_each(self, files_or_arrays: Iterable, top: int = 5) -> Iterator[list[Prediction] | UserError]:
-        """Yields for each image its classes, as `predict`, or the error that says why there are none."""
+        """Yields for each example its classes, as `predict`, or the error that says why there are none."""
         files_or_arrays = iter(files_or_arrays)
         while part := list(itertools.islice(files_or_arrays, MAX_BATCH)):
-            inputs = [self._preprocessed_or_error(one) for one in part]
-            images = [one for one in inputs if not isinstance(one, UserError)]
-            rows = iter(self.top_classes(self._in_batches(np.stack(images), None), top) if images else [])
-            for one in inputs:
-                yield one if isinstance(one, UserError) else next(rows)
+            inputs = [self._preprocessed_or_error(example) for example in part]
+            examples = [example for example in inputs if not isinstance(example, UserError)]
+            answers = iter(self.top_classes(self._in_batches(np.stack(examples), None), top) if examples else [])
+            for example in inputs:
+                yield example if isinstance(example, UserError) else next(answers)
 
     def _preprocessed_or_error(self, image) -> np.ndarray | UserError:
         try:
@@ -147,20 +190,32 @@ class Model:
             return error
 
     def top_classes(self, logits: np.ndarray, top: int = 5) -> list[list[Prediction]]:
-        """Logits [N, num_classes] to the `top` (UserError if below 1) most probable classes of each row."""
+        """The most probable classes of each example.
+
+        Args:
+          logits: [N, num_classes].
+          top: at most so many classes.
+
+        Raises:
+          UserError: `top` is below 1, or a logit is not finite.
+        """
         if top < 1:
             raise UserError(f"top={top} must be at least 1")
-        shifted = np.exp(logits - logits.max(-1, keepdims=True))
-        probs = shifted / shifted.sum(-1, keepdims=True)
-        order = np.argsort(-probs, axis=-1, kind="stable")[:, :top]
+        if not np.isfinite(logits).all():
+            raise UserError("the model gives logits that are not numbers: its weights, or the example, are broken")
+        probabilities = scipy.special.softmax(logits, axis=-1)
+        order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top]
         return [
-            [Prediction(int(i), readable_name(self.class_names[i]), float(row[i])) for i in best]
-            for row, best in zip(probs, order, strict=True)
+            [Prediction(int(i), readable_name(self.class_names[i]), float(of_classes[i])) for i in best]
+            for of_classes, best in zip(probabilities, order, strict=True)
         ]
 
 
 def _move_to_device(tree: dict) -> dict:
-    """Puts the leaves of nested dicts onto the device and empties the dicts."""
+    """Puts the leaves of nested dicts onto the device, one after the other, and empties the dicts.
+
+    So no second copy of the whole is ever in memory.
+    """
     moved = {}
     for key in list(tree):
         value = tree.pop(key)
@@ -168,11 +223,26 @@ def _move_to_device(tree: dict) -> dict:
     return moved
 
 
-def _checked_images(images) -> np.ndarray:
+def _as_array(examples) -> np.ndarray:
     try:
-        images = np.asarray(images)
+        return np.asarray(examples)
     except ValueError:
-        raise UserError("images must all have the same shape, as `preprocess` makes them") from None
+        raise UserError("images or arrays must all have the same shape, as `preprocess` makes them") from None
+
+
+def _checked_arrays(arrays, inputs: ArrayInputs) -> np.ndarray:
+    """[N, *shape] in the model's dtype."""
+    arrays = _as_array(arrays)
+    if arrays.shape[1:] != inputs.shape or arrays.ndim == 0:
+        raise UserError(f"arrays must be {['N', *inputs.shape]}, not {list(arrays.shape)}".replace("'", ""))
+    if not np.can_cast(arrays.dtype, np.dtype(inputs.dtype), "same_kind"):
+        raise UserError(f"arrays must be {inputs.dtype}, not {arrays.dtype}")
+    return arrays.astype(inputs.dtype)
+
+
+def _checked_images(images) -> np.ndarray:
+    """[N, H, W, 3] uint8, or float32."""
+    images = _as_array(images)
     if images.ndim != 4 or images.shape[-1] != 3:
         raise UserError(f"images must be [N, height, width, 3], not {list(images.shape)}")
     if images.dtype == np.uint8:
@@ -183,20 +253,9 @@ def _checked_images(images) -> np.ndarray:
         warnings.warn(
             f"float images are taken to be on the 0..255 scale, and these go from {images.min():.3g} to "
             f"{images.max():.3g}: were they scaled or normalised before?",
-            stacklevel=3,
+            stacklevel=4,
         )
     return images.astype(np.float32)
-
-
-def _run_model(path: epath.Path) -> epath.Path | None:
-    """The model that a run's folder ended with: fine-tuned where there is one, of its last finished iteration."""
-    iterations = [one for one in path.glob("*_*") if re.search(r"\d+$", one.name)]
-    iterations.sort(key=lambda one: int(re.search(r"\d+$", one.name)[0]), reverse=True)
-    for one in (path, *iterations):
-        for model in (one / "finetune" / "model", one / "model"):
-            if has_artifact(model):
-                return model
-    return None
 
 
 def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
@@ -205,16 +264,26 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     Raises:
       UserError: see `formats.read`.
     """
-    path = epath.Path(path_or_name)
+    path = formats.path_of(path_or_name)
     if path.is_dir() and formats.recognize(path) is None:
-        if model := _run_model(path):
+        if model := result_of_run(path):
             return formats.read(model, variant, ema)
-        if checkpoint := find_checkpoint(path) or find_checkpoint(path / "checkpoints"):
-            variables, card = read_ema(checkpoint)
-            artifact = Artifact({name: unstack_blocks(tree) for name, tree in variables.items()}, card, checkpoint)
-            check_variant(artifact, variant)
+        if artifact := _read_newest_checkpoint(path, variant):
             return artifact
     return formats.read(path_or_name, variant, ema)
+
+
+def _read_newest_checkpoint(folder: epath.Path, variant: str | None) -> Artifact | None:
+    """The EMA of a checkpoint, or of the newest in a folder, as an artifact would hold it; None where there is none."""
+    from ns_jax.checkpoint import find_checkpoint, read_ema  # here: orbax takes seconds to import
+
+    checkpoint = find_checkpoint(folder) or find_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        return None
+    variables, metadata = read_ema(checkpoint)
+    metadata = check_metadata(metadata, f"the metadata in {checkpoint}")
+    check_variant(metadata, variant, checkpoint)
+    return Artifact(network_of(metadata).architecture.from_module(variables), metadata, checkpoint)
 
 
 def load(
@@ -227,24 +296,7 @@ def load(
     class_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Model:
-    """Opens a trained model.
-
-    Args:
-      path_or_name: a model folder or run folder of this project, its checkpoints (the EMA of the newest) or one
-        of them; timm's `.safetensors`, `.pth` or `.pth.tar`; an official TensorFlow checkpoint (folder or prefix);
-        efficientnet-jax's `.npz`; or a name on the Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
-      variant: row of `ns_jax/models/variants.py`; recognised from the weights where None.
-      ema: False takes the raw weights of a file that has both.
-      resolution: in pixels; the model's own where None. L2 is 800 px, unless its name says 475.
-      num_classes: if it is another number than the model's, a fresh classifier replaces its own.
-      class_names: names of the classes.
-      seed: of a fresh classifier.
-
-    Returns:
-      A Model.
-
-    Raises:
-      UserError: unknown format, or weights that do not fit (lists every name that is wrong); or a number below 1.
-    """
-    artifact = read(path_or_name, variant, ema)
-    return Model(adapt(artifact, resolution, num_classes, class_names, seed))
+    """Opens a trained model: `ns_jax.load`, which describes the arguments."""
+    artifact = adapt(read(path_or_name, variant, ema), resolution, num_classes, class_names, seed)
+    # Nobody else has this artifact: its arrays may go as they are moved.
+    return Model(dataclasses.replace(artifact, variables=_move_to_device(artifact.variables)))

@@ -1,4 +1,4 @@
-"""A trained model over any number of images, every one of them exactly once."""
+"""A trained model over any number of examples, every one of them exactly once, on all devices of all hosts."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,63 +7,114 @@ import jax
 import numpy as np
 
 from ns_jax.artifact.weights import Artifact
+from ns_jax.data.ops.registry import Augmentation
 from ns_jax.data.pipeline import eval_batches
+from ns_jax.data.sources.base import Source
+from ns_jax.data.views import View
 from ns_jax.errors import Stopped, UserError
-from ns_jax.interop.foreign import check_artifact
-from ns_jax.models.efficientnet.stacking import stacked_for
-from ns_jax.models.variants import get_variant
-from ns_jax.parallel.mesh import check_divides, replicated, to_global, to_host
+from ns_jax.inference.apply import probabilities
+from ns_jax.models.base import Network
+from ns_jax.parallel.mesh import batch_sharding, check_divides, place_whole, replicated, to_global, to_host
 from ns_jax.parallel.preemption import must_stop
-from ns_jax.run.iteration import Iteration, build_model
-from ns_jax.training.step import make_predict
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionNoise:
+    """The student's noise for a model that predicts (the ablation's noised teacher).
+
+    Attributes:
+      augmentation: of the examples.
+      seed: of the augmentation, dropout and stochastic depth, which are drawn by an example's index.
+    """
+
+    augmentation: Augmentation
+    seed: int
+
+
+def make_predict(network: Network, mesh, noise_seed: int | None = None):
+    """Jitted (variables, batch [N, ...], ids int32 [N]) -> probabilities float32 [N, classes].
+
+    `noise_seed` draws dropout and stochastic depth by id; without it there is no noise.
+    """
+
+    def predict(variables, batch, ids):
+        noise = {} if noise_seed is None else {"example_ids": ids, "rngs": {"noise": jax.random.key(noise_seed)}}
+        return probabilities(network, variables, batch, **noise)
+
+    split = batch_sharding(mesh)
+    return jax.jit(predict, in_shardings=(replicated(mesh), split, split), out_shardings=split)
 
 
 class Predictor:
-    """Probabilities of an artifact's model on the mesh. All hosts call it together.
+    """Probabilities of an artifact's model on a mesh. All hosts call it together.
 
-    `noised`: with the noise of the student, on images and in the model (the ablation's teacher).
+    Args:
+      artifact: of the model.
+      network: built for it, see `ns_jax.artifact.metadata.network_of`.
+      view: at which it looks at images; None for arrays.
+      mesh: the devices.
+      batch_size: over all devices.
+      noise: of the ablation's noised teacher.
+
+    Raises:
+      UserError: the batch cannot be split over the devices.
     """
 
-    def __init__(self, iteration: Iteration, artifact: Artifact, noised: bool = False):
-        config, mesh = iteration.config, iteration.mesh
-        check_divides("eval_batch_size", config.eval_batch_size, mesh)
-        card = artifact.card
-        # The card, not today's table, says how this model's images were normalised.
-        variant = dataclasses.replace(get_variant(card["variant"]), mean=tuple(card["mean"]), std=tuple(card["std"]))
-        self.model = build_model(variant, len(artifact.card["class_names"]), config)
-        view = iteration.test_view(artifact.card)
-        check_artifact(artifact)
-        self.mesh, self.view, self.name = mesh, view, artifact.folder
-        self.rows = config.eval_batch_size // jax.process_count()  # of this host
-        self.variables = jax.device_put(stacked_for(self.model, artifact.variables), replicated(mesh))
-        self.predict = make_predict(self.model, mesh, config.seed if noised else None)
-        self.noised_by = config if noised else None
+    def __init__(
+        self,
+        artifact: Artifact,
+        network: Network,
+        view: View | None,
+        mesh,
+        batch_size: int,
+        noise: PredictionNoise | None = None,
+    ):
+        check_divides("eval_batch_size", batch_size, mesh)
+        self.network, self.view, self.mesh, self.noise = network, view, mesh, noise
+        self.name, self.class_names = str(artifact.folder), tuple(artifact.metadata["class_names"])
+        self.variables = place_whole(mesh, network.to_module(artifact.variables))
+        self.batch_size_of_host = batch_size // jax.process_count()
+        self._predict = make_predict(network, mesh, None if noise is None else noise.seed)
 
     def num_batches(self, count: int) -> int:
-        """Batches that this host needs for `count` images, at least one."""
-        return max(1, -(-count // self.rows))
+        """Batches that this host needs for `count` examples, at least one."""
+        return max(1, -(-count // self.batch_size_of_host))
 
-    def __call__(self, source, indices: np.ndarray, num_batches: int) -> Iterator[tuple]:
+    def __call__(self, source: Source, indices: np.ndarray, num_batches: int) -> Iterator[tuple]:
         """Runs this host's `indices`; hosts with less to do feed empty batches.
 
         Yields:
-          (probs float32 [n, classes], labels int32 [n], indices int64 [n]) of each of the
-          `num_batches` batches, padding removed.
+          (probs float32 [n, classes], labels int32 [n], indices int64 [n]) of each of the `num_batches` batches,
+          padding removed.
+
+        Raises:
+          UserError: the model's probabilities are not finite.
+          Stopped: a host had a SIGTERM.
         """
-        size = self.view.size
-        batches = eval_batches(source, indices, self.view, self.rows, self.noised_by)
-        empty = {
-            "image": np.zeros((self.rows, size, size, 3), np.float32),
-            "label": np.zeros(self.rows, np.int32),
-            "index": np.full(self.rows, -1),
-        }
+        noise = None if self.noise is None else (self.noise.augmentation, self.noise.seed)
+        batches = eval_batches(source, indices, self.view, self.batch_size_of_host, noise)
         for _ in range(num_batches):
             if must_stop():
                 raise Stopped("stopped by SIGTERM; start again to continue")
-            batch = next(batches, empty)
-            images, ids = to_global(self.mesh, (batch["image"], batch["index"].astype(np.int32)))
-            probs = to_host(self.predict(self.variables, images, ids))
+            batch = next(batches, None) or self._empty_batch()
+            examples, ids = to_global(self.mesh, (batch["image"], batch["index"].astype(np.int32)))
+            probs = to_host(self._predict(self.variables, examples, ids))
             real = batch["index"] >= 0
             if not np.isfinite(probs[real]).all():
                 raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")
             yield probs[real], batch["label"][real], batch["index"][real]
+
+    def _empty_batch(self) -> dict:
+        rows = self.batch_size_of_host
+        shape = self.network.inputs.example_shape(self.view.size if self.view else None)
+        return {
+            "image": np.zeros((rows, *shape), np.float32),
+            "label": np.zeros(rows, np.int32),
+            "index": np.full(rows, -1),
+        }
+
+    def every_example(self, source: Source, indices: np.ndarray) -> Iterator[tuple]:
+        """This host's share of `indices`, a list that all hosts give alike; yields as `__call__` does."""
+        hosts = jax.process_count()
+        num_batches = self.num_batches(-(-len(indices) // hosts))
+        return self(source, indices[jax.process_index() :: hosts], num_batches)

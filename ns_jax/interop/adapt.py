@@ -1,26 +1,32 @@
-"""Another resolution, other classes, a fresh classifier: changes to a model that was read."""
+"""Another resolution, other classes, a fresh head: changes to a model that was read."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ns_jax.artifact.weights import Artifact, default_class_names
+from ns_jax.artifact.class_names import default_class_names
+from ns_jax.artifact.metadata import MAX_CLASSES, check_fields, is_of_arrays, network_of
+from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
-from ns_jax.models.registry import create_model
-from ns_jax.models.variants import get_variant
 
 
 def fresh_classifier(artifact: Artifact, class_names: Sequence[str], seed: int = 0) -> Artifact:
-    """The same model with a newly initialised classifier for other classes."""
-    params = artifact.variables["params"]
-    features = params["classifier"]["kernel"].shape[0]
-    model = create_model(get_variant(artifact.card["variant"]), len(class_names))
-    kernel = np.asarray(model.classifier_init(jax.random.key(seed), (features, len(class_names))))
-    classifier = {"kernel": kernel, "bias": np.zeros(len(class_names), np.float32)}
-    variables = artifact.variables | {"params": params | {"classifier": classifier}}
-    return dataclasses.replace(artifact, variables=variables, card=artifact.card | {"class_names": list(class_names)})
+    """The same model with a newly initialised head for other classes. The given artifact stays as it is."""
+    metadata = artifact.metadata | {"class_names": list(class_names)}
+    network = network_of(metadata)
+    is_head = network.architecture.is_head
+
+    def fresh_head() -> dict:
+        params = flatten_dict(network.init(seed)["params"])
+        return {path: value for path, value in params.items() if is_head(path)}
+
+    head = jax.jit(fresh_head)()  # the compiler drops what only the rest of the network needs
+    kept = {path: value for path, value in flatten_dict(artifact.variables["params"]).items() if not is_head(path)}
+    params = unflatten_dict(kept | {path: np.asarray(value) for path, value in head.items()})
+    return dataclasses.replace(artifact, variables={**artifact.variables, "params": params}, metadata=metadata)
 
 
 def adapt(
@@ -33,16 +39,20 @@ def adapt(
     """A model with what is not None changed; see `ns_jax.load`.
 
     Raises:
-      UserError: as many names as classes are needed, and at least one class and one pixel.
+      UserError: as many names as classes are needed, all different, and at least one class and one pixel.
     """
     for name, value in {"resolution": resolution, "num_classes": num_classes}.items():
         if value is not None and value < 1:
             raise UserError(f"{name}={value} must be at least 1")
-    count = len(artifact.card["class_names"]) if num_classes is None else num_classes
+    if num_classes is not None and num_classes > MAX_CLASSES:
+        raise UserError(f"num_classes={num_classes} must be at most {MAX_CLASSES}")
+    if resolution is not None and is_of_arrays(artifact.metadata):
+        raise UserError(f"resolution={resolution}: {artifact.folder} is a model of arrays, not of images")
+    count = len(artifact.metadata["class_names"]) if num_classes is None else num_classes
     if class_names is not None and len(class_names) != count:
         raise UserError(f"{len(class_names)} class names for {count} classes")
-    if count != len(artifact.card["class_names"]):
+    changes = {"resolution": resolution, "class_names": None if class_names is None else list(class_names)}
+    changes = check_fields({key: value for key, value in changes.items() if value is not None}, "the model asked for")
+    if count != len(artifact.metadata["class_names"]):
         artifact = fresh_classifier(artifact, class_names or default_class_names(count), seed)
-    changes = {"resolution": resolution, "class_names": class_names and list(class_names)}
-    card = artifact.card | {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(artifact, card=card)
+    return dataclasses.replace(artifact, metadata=artifact.metadata | changes)

@@ -1,25 +1,29 @@
-"""From weights under foreign names to this project's, every one of them accounted for."""
+"""From weights under foreign names to this project's, every one of them accounted for.
+
+An architecture says what its weights are called elsewhere (`Architecture.foreign_names`): values with the attributes
+`name`, `kind` ('conv', 'depthwise', 'conv_bias', 'dense' or 'bn'), and the methods `to_ours(array)` and
+`from_ours(array)` between the two layouts.
+"""
 
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ns_jax.artifact.weights import Artifact, check_variant, describe_differences, model_card
+from ns_jax.artifact.metadata import check_metadata, check_variant, model_metadata, network_of
+from ns_jax.artifact.weights import Artifact, describe_differences
 from ns_jax.errors import UserError
-from ns_jax.models.efficientnet.names import names
-from ns_jax.models.registry import create_model
-from ns_jax.models.variants import VARIANTS, EfficientNetVariant, get_variant
+from ns_jax.models.base import Architecture, ImageInputs, Inputs, build_network, variable_shapes
+from ns_jax.models.registry import ARCHITECTURES, get_architecture
 
 SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2)")  # names of timm's models that PyTorch's padding made
 ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])")
 ADVPROP_MEAN_STD = (0.5, 0.5, 0.5)
+FORMATS_OF_ANY_MODEL = "artifact, saved_model and stablehlo"
 OTHER_NAMINGS = {  # beginning of a name -> whose it is
     "features.": "torchvision",
     "_conv_stem.": "efficientnet_pytorch",
@@ -34,58 +38,66 @@ class ForeignWeights:
     """Weights as a file names them.
 
     Attributes:
-      scheme: of the names, see `interop.names`.
+      scheme: of the names, see `Architecture.foreign_names`.
       shapes: {name: shape}, without optimiser slots and counters.
       get: name -> array, read when asked for.
       where: the file, for messages and for hints in its name.
-      card: what the file itself says: resolution, mean, std, ...; with a variant, this project wrote it.
+      metadata: what the file itself says: resolution, mean, std, ...; with a variant, this project wrote it.
     """
 
     scheme: str
     shapes: dict[str, tuple[int, ...]]
     get: Callable[[str], np.ndarray]
     where: str
-    card: dict = dataclasses.field(default_factory=dict)
+    metadata: dict = dataclasses.field(default_factory=dict)
 
 
 @functools.cache
-def expected_shapes(row, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """{key: shape} of all variables of a row's model."""
-    model = create_model(row, num_classes)
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    tree = jax.eval_shape(model.init, jax.random.key(0), image)
-    return {key: tuple(leaf.shape) for key, leaf in flatten_dict(tree, sep="/").items()}
+def expected_shapes(variant: str, num_classes: int, inputs: Inputs | None = None) -> Mapping[str, tuple[int, ...]]:
+    """{key, as 'params/stem/kernel': shape} of all variables of a variant's network."""
+    return variable_shapes(build_network(get_architecture(variant), num_classes, inputs=inputs))
 
 
-def _agreement(foreign: ForeignWeights, row: EfficientNetVariant) -> float:
-    """Share of the names that a row and a file have in common, and a little more for an equal stem."""
-    known = names(row, foreign.scheme)
-    wanted = {name.name for name in known.values()}
-    common = len(wanted & foreign.shapes.keys()) / len(wanted | foreign.shapes.keys())
-    out_axis = -1 if foreign.scheme == "tf" else 0
-    stem = foreign.shapes.get(known["params/stem/kernel"].name, (0,))
-    head = foreign.shapes.get(known["params/head/kernel"].name, (0,))
-    equal = [
-        stem[out_axis] == row.round_filters(row.stem_filters),
-        head[out_axis] == row.round_filters(row.head_filters),
-    ]
-    return common + 0.01 * sum(equal)
+def named_architectures(scheme: str) -> Iterator[Architecture]:
+    """Every architecture of the table that has names in a scheme."""
+    for variant in ARCHITECTURES:
+        architecture = get_architecture(variant)
+        if architecture.foreign_names(scheme) is not None:
+            yield architecture
 
 
-def recognize_variant(foreign: ForeignWeights) -> EfficientNetVariant:
-    """The row whose names and widths are nearest. Rows that differ in strides alone: the first."""
-    rows = [row for row in VARIANTS.values() if isinstance(row, EfficientNetVariant)]
-    return max(rows, key=lambda row: _agreement(foreign, row))
+def _our_shape(name, foreign_shape: tuple[int, ...]) -> tuple[int, ...]:
+    return name.to_ours(np.broadcast_to(np.float32(0), foreign_shape)).shape
 
 
-def _likely_reason(foreign: ForeignWeights, row, given: bool) -> str:
+def _foreign_shape(name, our_shape: tuple[int, ...]) -> tuple[int, ...]:
+    return name.from_ours(np.broadcast_to(np.float32(0), our_shape)).shape
+
+
+def _agreement(foreign: ForeignWeights, architecture: Architecture) -> float:
+    """Share of the names that an architecture and a file have in common, and a little more for equal widths."""
+    names = {name.name: name for name in architecture.foreign_names(foreign.scheme).values()}
+    common = len(names.keys() & foreign.shapes.keys()) / len(names.keys() | foreign.shapes.keys())
+    equal = 0
+    for name, width in architecture.foreign_widths(foreign.scheme).items():
+        if name in foreign.shapes:  # outputs are the last axis of this project's layout
+            equal += _our_shape(names[name], foreign.shapes[name])[-1:] == (width,)
+    return common + 0.01 * equal
+
+
+def recognize_variant(foreign: ForeignWeights) -> Architecture:
+    """The architecture whose names and widths are nearest; of several that are equally near, the first."""
+    return max(named_architectures(foreign.scheme), key=lambda architecture: _agreement(foreign, architecture))
+
+
+def _likely_reason(foreign: ForeignWeights, architecture: Architecture, given: bool) -> str:
     for start, whose in OTHER_NAMINGS.items():
         if any(name.startswith(start) for name in foreign.shapes):
             return f"they have the names of {whose}"
     nearest = recognize_variant(foreign)
-    if given and _agreement(foreign, nearest) > _agreement(foreign, row):
+    if given and _agreement(foreign, nearest) > _agreement(foreign, architecture):
         return f"they look like another variant, {nearest.name}"
-    if _agreement(foreign, row) < 0.5:
+    if _agreement(foreign, architecture) < 0.5:
         return "they are of another architecture"
     return "the file is incomplete, or of a modified model"
 
@@ -109,9 +121,41 @@ def refuse_symmetric_padding(scheme: str, said: str, where) -> None:
         )
 
 
-def _resolution(row, foreign: ForeignWeights) -> int:
-    is_475 = row.name == "efficientnet-l2" and re.search(r"(?<!\d)475(?!\d)", foreign.where)
-    return 475 if is_475 else row.test_resolution
+def _num_classes(foreign: ForeignWeights, architecture: Architecture, names: Mapping) -> int:
+    """Length of the head's bias, or where there is none of its outputs; 1000 where the file has no head."""
+    shapes = []
+    for key, name in names.items():
+        collection, *path = key.split("/")
+        if collection == "params" and architecture.is_head(tuple(path)) and name.name in foreign.shapes:
+            shapes.append(_our_shape(name, foreign.shapes[name.name]))
+    shapes = sorted((shape for shape in shapes if shape), key=len)
+    return shapes[0][-1] if shapes else 1000
+
+
+def _resolution_in_name(inputs: Inputs, where: str) -> dict:
+    """{resolution} of a network that is published at its training resolution as well, and whose file says so."""
+    if not isinstance(inputs, ImageInputs) or inputs.resolution == inputs.test_resolution:
+        return {}
+    said = re.search(rf"(?<!\d){inputs.resolution}(?!\d)", where)
+    return {"resolution": inputs.resolution} if said else {}
+
+
+def _as_float32(array: np.ndarray, name: str, where: str) -> np.ndarray:
+    """A contiguous float32 array. Raises UserError for what is no float: a mask, a counter, a quantised weight."""
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise UserError(f"{where}: {name} is of type {array.dtype}, and weights are floats")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def foreign_names(architecture: Architecture, scheme: str) -> Mapping:
+    """The architecture's names in a scheme. Raises UserError where it has none; says which formats work."""
+    names = architecture.foreign_names(scheme)
+    if names is None:
+        raise UserError(
+            f"{architecture.name} has no names in {scheme} files: its formats are {FORMATS_OF_ANY_MODEL} "
+            "(--format=artifact)"
+        )
+    return names
 
 
 def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact:
@@ -119,59 +163,72 @@ def to_artifact(foreign: ForeignWeights, variant: str | None = None) -> Artifact
 
     Args:
       foreign: what was read.
-      variant: row of the table; recognised from names and shapes where None.
+      variant: name of a model variant; recognised from names and shapes where None.
 
     Raises:
-      UserError: lists every missing, surplus and misshapen tensor, and the likely reason; or the file says
+      UserError: lists the missing, surplus and misshapen tensors, and the likely reason; or the file says
         that it is of another variant, or of a model that this project does not have.
     """
-    architecture, path = foreign.card.get("architecture", ""), "/".join(epath.Path(foreign.where).parts[-2:])
-    if "variant" not in foreign.card:
-        said = architecture if "efficientnet_" in architecture else path
-        refuse_symmetric_padding(foreign.scheme, said, foreign.where)
-    wanted = foreign.card.get("variant") or variant
-    row = get_variant(wanted) if wanted else recognize_variant(foreign)
-    if not isinstance(row, EfficientNetVariant):
-        raise UserError(f"{foreign.where}: only EfficientNets are read from other libraries, not {row.name}")
-    known = names(row, foreign.scheme)
-    bias = foreign.shapes.get(known["params/classifier/bias"].name, (1000,))
+    said, where = foreign.metadata, foreign.where
+    hub_name, path = said.get("architecture", ""), "/".join(epath.Path(where).parts[-2:])
+    if "variant" in said:
+        check_variant(said, variant, where)
+    else:
+        refuse_symmetric_padding(foreign.scheme, hub_name if "efficientnet_" in hub_name else path, where)
+    wanted = said.get("variant") or variant
+    architecture = get_architecture(wanted) if wanted else recognize_variant(foreign)
+    names = foreign_names(architecture, foreign.scheme)
+    num_classes = _num_classes(foreign, architecture, names)
     want = {}
-    for key, shape in expected_shapes(row, bias[0]).items():
-        name = known[key]
-        want[name.name] = tuple(name.from_ours(np.broadcast_to(np.float32(0), shape)).shape)
+    for key, shape in expected_shapes(architecture.name, num_classes).items():
+        want[names[key].name] = _foreign_shape(names[key], shape)
     if problems := describe_differences(foreign.shapes, want):
-        raise UserError(
-            f"the weights in {foreign.where} do not fit {row.name}: "
-            f"{_likely_reason(foreign, row, bool(variant))}; {problems}"
-        )
-    flat = {key: np.ascontiguousarray(name.to_ours(foreign.get(name.name)), np.float32) for key, name in known.items()}
-    card = model_card(row, bias[0], resolution=_resolution(row, foreign), imported_from=epath.Path(foreign.where).name)
-    if ADVPROP.search(f"{architecture} {path}"):
-        card |= {"mean": ADVPROP_MEAN_STD, "std": ADVPROP_MEAN_STD}
-    card |= {key: value for key, value in foreign.card.items() if key in card}
-    artifact = Artifact(unflatten_dict(flat, sep="/"), card, epath.Path(foreign.where))
-    check_variant(artifact, variant)
-    return artifact
+        reason = _likely_reason(foreign, architecture, bool(variant))
+        raise UserError(f"the weights in {where} do not fit {architecture.name}: {reason}; {problems}")
+
+    metadata = model_metadata(architecture, num_classes) | {"imported_from": epath.Path(where).name}
+    metadata |= _resolution_in_name(architecture.inputs, where)
+    if ADVPROP.search(f"{hub_name} {path}"):
+        metadata |= {"mean": ADVPROP_MEAN_STD, "std": ADVPROP_MEAN_STD}
+    metadata |= {key: value for key, value in said.items() if key in metadata}
+    check_metadata(metadata, where)
+    if len(metadata["class_names"]) != num_classes:
+        raise UserError(f"{where} names {len(metadata['class_names'])} classes, and its weights have {num_classes}")
+
+    flat = {}
+    for key, name in names.items():
+        flat[key] = _as_float32(name.to_ours(foreign.get(name.name)), name.name, where)
+    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+    return Artifact(variables, metadata, epath.Path(where))
 
 
 def check_artifact(artifact: Artifact) -> None:
-    """Raises UserError unless the weights are those of the model that the card describes; lists what differs."""
-    have = {key: tuple(value.shape) for key, value in flatten_dict(artifact.variables, sep="/").items()}
-    count = len(artifact.card["class_names"])
-    if problems := describe_differences(have, expected_shapes(get_variant(artifact.card["variant"]), count)):
+    """Checks that an artifact can be used.
+
+    Raises:
+      UserError: its weights are not those of the model that its metadata describes (lists what differs), or one
+        is not finite, or a variance is negative.
+    """
+    flat = flatten_dict(artifact.variables, sep="/")
+    have = {key: tuple(value.shape) for key, value in flat.items()}
+    metadata, count = artifact.metadata, len(artifact.metadata["class_names"])
+    want = expected_shapes(metadata["variant"], count, network_of(metadata).inputs)
+    if problems := describe_differences(have, want):
         raise UserError(
-            f"the weights in {artifact.folder} do not fit {artifact.card['variant']} with {count} classes, "
-            f"which its card names: {problems}"
+            f"the weights in {artifact.folder} do not fit {metadata['variant']} with {count} classes, "
+            f"which its metadata names: {problems}"
         )
+    for key, value in flat.items():
+        value = np.asarray(value)
+        if not np.isfinite(value).all():
+            raise UserError(f"{artifact.folder}: {key} has values that are not finite: train or download it again")
+        # linen's batch norm calls its running variance so.
+        if key.startswith("batch_stats/") and key.endswith("/var") and value.size and value.min() < 0:
+            raise UserError(f"{artifact.folder}: {key} has negative variances: train or download it again")
 
 
 def to_foreign(artifact: Artifact, scheme: str) -> dict[str, np.ndarray]:
-    """{name in `scheme`: array in its layout} of an artifact. Raises UserError for a ResNet."""
-    row = get_variant(artifact.card["variant"])
-    if not isinstance(row, EfficientNetVariant):
-        raise UserError(f"{row.name} has no names in other libraries: take --format=artifact, saved_model or stablehlo")
+    """{name in `scheme`: array in its layout} of an artifact. Raises UserError where its model has no such names."""
+    names = foreign_names(get_architecture(artifact.metadata["variant"]), scheme)
     flat = flatten_dict(artifact.variables, sep="/")
-    return {
-        name.name: np.ascontiguousarray(name.from_ours(np.asarray(flat[key])))
-        for key, name in names(row, scheme).items()
-    }
+    return {name.name: np.ascontiguousarray(name.from_ours(np.asarray(flat[key]))) for key, name in names.items()}

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from etils import epath
 
-from ns_jax.artifact import weights as artifacts
-from ns_jax.artifact.weights import Artifact
+from ns_jax.artifact.metadata import check_variant, has_artifact
+from ns_jax.artifact.weights import WEIGHTS as WEIGHTS_FILE
+from ns_jax.artifact.weights import Artifact, load_artifact, save_artifact
 from ns_jax.errors import UserError
+from ns_jax.files import is_file
 from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
 from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
 
@@ -17,7 +19,7 @@ class Format:
     """A format of weights under foreign names.
 
     Attributes:
-      scheme: of the names, see `interop.names`.
+      scheme: of the names, see `Architecture.foreign_names`.
       read: (path, ema) -> ForeignWeights.
       write: (path, arrays by foreign name, artifact); None where nobody needs it.
     """
@@ -37,7 +39,7 @@ PROGRAMS = {
     "saved_model": (export.write_saved_model, export.run_saved_model),
     "stablehlo": (export.write_stablehlo, export.run_stablehlo),
 }
-WRITABLE = ("artifact", *(name for name, one in WEIGHTS.items() if one.write), *PROGRAMS)
+WRITABLE = ("artifact", *(name for name, weights in WEIGHTS.items() if weights.write), *PROGRAMS)
 SUFFIXES = {
     ".safetensors": "timm",
     ".pth": "pth",
@@ -56,18 +58,31 @@ KNOWN = (
 
 def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:
     """(format, path of the file or folder), or None for what is none of them."""
-    if artifacts.has_artifact(path):
+    if has_artifact(path):
         return "artifact", path
-    if path.name == artifacts.WEIGHTS and artifacts.has_artifact(path.parent):
+    if path.name == WEIGHTS_FILE and has_artifact(path.parent):
         return "artifact", path.parent
     if tf_checkpoint.find_prefix(path):
         return "tf", path
     if path.is_dir():
-        found = sorted(path.glob("*.safetensors"))
-        return ("timm", found[0]) if len(found) == 1 else None
-    if path.exists() and SUFFIXES.get(path.suffix) in WEIGHTS:
+        files = sorted(path.glob("*.safetensors"))
+        return ("timm", files[0]) if len(files) == 1 else None
+    if is_file(path) and SUFFIXES.get(path.suffix) in WEIGHTS:  # a pipe would never end
         return SUFFIXES[path.suffix], path
     return None
+
+
+def path_of(path_or_name) -> epath.Path:
+    """The path, whether something is there or not. Raises UserError for an address that cannot be read, as http://."""
+    try:
+        path = epath.Path(path_or_name)
+        path.exists()
+    except OSError:
+        raise
+    except Exception as error:  # TensorFlow's, of buckets, and KeyError for an unknown scheme
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path_or_name} cannot be opened ({reason}): download it, and name the file") from None
+    return path
 
 
 def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
@@ -75,25 +90,25 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
 
     Args:
       path_or_name: see KNOWN.
-      variant: row of the table; recognised where None.
+      variant: name of a model variant; recognised where None.
       ema: moving averages rather than raw weights, where a file has both.
 
     Raises:
       UserError: unknown format, or weights that do not fit.
     """
-    path = epath.Path(path_or_name)
+    path = path_of(path_or_name)
     if not path.exists() and not epath.Path(f"{path}.index").exists():
         repo = hub.hub_id(str(path_or_name))
         if repo is None:
             raise UserError(f"there is no {path_or_name}. A model is {KNOWN}")
         path = hub.download(repo)
-    found = recognize(path)
-    if found is None:
+    recognized = recognize(path)
+    if recognized is None:
         raise UserError(f"{path_or_name} is of no known format. A model is {KNOWN}")
-    name, where = found
+    name, where = recognized
     if name == "artifact":
-        artifact = artifacts.load_artifact(where)
-        artifacts.check_variant(artifact, variant)
+        artifact = load_artifact(where)
+        check_variant(artifact.metadata, variant, where)
         return artifact
     foreign = WEIGHTS[name].read(where, ema)
     # A hub's folder is named by a commit: the name that was asked for says more.
@@ -116,7 +131,7 @@ def check_target(path: epath.Path, name: str) -> None:
         raise UserError(f"{path} exists: nothing is overwritten, delete it or choose another name")
     if name not in WRITABLE:
         raise UserError(f"{path}: the format {name!r} is not written, only {', '.join(WRITABLE)}")
-    endings = [ending for ending, one in SUFFIXES.items() if one == name and name in WEIGHTS]
+    endings = [ending for ending, of in SUFFIXES.items() if of == name and name in WEIGHTS]
     if endings and path.suffix not in endings:
         raise UserError(f"{path}: the name of a file of the format {name!r} must end in {endings[0]}")
     if name in WEIGHTS:
@@ -124,10 +139,14 @@ def check_target(path: epath.Path, name: str) -> None:
 
 
 def write(path: epath.Path, artifact: Artifact, name: str) -> None:
-    """Writes the format `name` of WRITABLE. Raises UserError as `check_target` does, or for a ResNet's weights."""
+    """Writes the format `name` of WRITABLE.
+
+    Raises:
+      UserError: as `check_target`; or the model has no names in that format.
+    """
     check_target(path, name)
     if name == "artifact":
-        artifacts.save_artifact(path, artifact.variables, artifact.card)
+        save_artifact(path, artifact.variables, artifact.metadata)
     elif name in WEIGHTS:
         WEIGHTS[name].write(path, to_foreign(artifact, WEIGHTS[name].scheme), artifact)
     else:

@@ -13,10 +13,10 @@ OLD_TAGS = {"_ns": ".ns_jft_in1k", "_ns_475": ".ns_jft_in1k_475", "_ap": ".ap_in
 def hub_id(name: str) -> str | None:
     """'tf_efficientnet_b0.ns_jft_in1k', timm's older 'tf_efficientnet_b0_ns' and 'tf_efficientnet_b0' (Noisy
     Student's) to 'timm/tf_efficientnet_b0.ns_jft_in1k'; None for what is no such name."""
-    found = NAME.fullmatch(name)
-    if not found:
+    match = NAME.fullmatch(name)
+    if not match:
         return None
-    model = found.group(1)
+    model = match.group(1)
     if "." in model:
         return f"timm/{model}"
     base, tag = re.fullmatch(r"(tf_efficientnet_(?:b\d|l2))(\w*)", model).groups()

@@ -1,47 +1,70 @@
 """The .npz files of efficientnet-jax: a list of names, and arrays '0', '1', ... in PyTorch's layout."""
 
 import io
-import json
-import zipfile
 
 import numpy as np
 from etils import epath
 
-from ns_jax.artifact.weights import EMBEDDED
+from ns_jax.artifact.metadata import EMBEDDED, embedded_metadata, parse_embedded
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
-from ns_jax.interop.foreign import ForeignWeights
+from ns_jax.interop.foreign import ForeignWeights, foreign_names
+from ns_jax.models.registry import get_architecture
+
+# Kind of a layer to the name of its class there.
+TYPES = {"conv": "Conv2d", "depthwise": "Conv2d", "conv_bias": "Conv2d", "dense": "Linear", "bn": "BatchNorm2d"}
+
+
+def _shape(file, name: str) -> tuple[int, ...]:
+    """Shape of an array in an open .npz file; its data is not read."""
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(member)[0]
 
 
 def read_npz(path: epath.Path, ema: bool) -> ForeignWeights:
-    """Raises UserError for a file that is not one of efficientnet-jax."""
+    """Reads names and shapes; arrays are read when they are asked for.
+
+    Raises:
+      UserError: it is not a file of efficientnet-jax (also when an array is read later).
+    """
     del ema  # such files hold one set of weights
-    try:
-        file = np.load(path)
-        index = {str(name): str(i) for i, name in enumerate(file["names"])}
-        arrays = {name: file[i] for name, i in index.items()}
-        card = json.loads(str(file[EMBEDDED])) if EMBEDDED in file else {}
-    except (KeyError, ValueError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not an .npz file of efficientnet-jax ({' '.join(str(error).split())})") from None
-    shapes = {name: value.shape for name, value in arrays.items()}
-    return ForeignWeights("npz", shapes, arrays.__getitem__, str(path), card)
+
+    def readable(function, *arguments):
+        try:
+            return function(*arguments)
+        except Exception as error:  # numpy, zipfile and the decompressors raise many kinds
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{path} is not an .npz file of efficientnet-jax ({reason})") from None
+
+    file = readable(np.load, path)
+    names = readable(lambda: [str(name) for name in file["names"]])
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} has two arrays of the name {twice}")
+    key_of = {name: str(index) for index, name in enumerate(names)}
+    shapes = {name: readable(_shape, file, key) for name, key in key_of.items()}
+    unnamed = set(file.files) - set(key_of.values()) - {"names", "types", EMBEDDED}
+    if unnamed:
+        raise UserError(f"{path} has {len(unnamed)} arrays without a name, first {min(unnamed)!r}")
+    metadata = {}
+    if EMBEDDED in file.files:
+        metadata = parse_embedded(readable(lambda: str(file[EMBEDDED])), path)
+    return ForeignWeights("npz", shapes, lambda name: readable(file.__getitem__, key_of[name]), str(path), metadata)
 
 
 def write_npz(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None:
-    """Writes names, types and arrays as efficientnet-jax does, and the card, which it does not look at."""
-    types = [
-        {4: "Conv2d", 2: "Linear"}.get(
-            value.ndim, "BatchNorm2d" if ".bn" in name else "Linear" if "classifier" in name else "Conv2d"
-        )
-        for name, value in arrays.items()
-    ]
+    """Writes names, types and arrays as efficientnet-jax does, and the metadata, which it does not look at."""
+    known = foreign_names(get_architecture(artifact.metadata["variant"]), "npz").values()
+    kinds = {name.name: name.kind for name in known}
     buffer = io.BytesIO()
-    numbered = {str(i): value for i, value in enumerate(arrays.values())}
+    numbered = {str(index): value for index, value in enumerate(arrays.values())}
     np.savez(
         buffer,
         names=np.array(list(arrays)),
-        types=np.array(types),
-        **{EMBEDDED: np.array(artifact.embedded_card())},
+        types=np.array([TYPES[kinds[name]] for name in arrays]),
+        **{EMBEDDED: np.array(embedded_metadata(artifact.metadata))},
         **numbered,
     )
     write_bytes(path, buffer.getvalue())

@@ -1,52 +1,68 @@
 """State dicts of timm: .safetensors (no PyTorch needed), and .pth and .pth.tar, which PyTorch reads."""
 
 import argparse
-import json
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from etils import epath
 
-from ns_jax.artifact.weights import CARD, EMBEDDED
+from ns_jax.artifact.metadata import EMBEDDED, METADATA, check_fields, embedded_metadata, parse_embedded
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_bytes
+from ns_jax.files import is_file, read_json, write_bytes
 from ns_jax.interop.foreign import ForeignWeights
 
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm; nothing here uses it
+PARALLEL = "module."  # before every name that was saved from nn.DataParallel
 
 
-def _card(weights: epath.Path) -> dict:
-    """What the hub's config.json beside the weights says.
+def _hub_metadata(weights: epath.Path) -> dict:
+    """What the hub's config.json beside the weights says: some fields of metadata, and timm's `architecture`.
 
     Raises:
-      UserError: images are resized there in a way that this project does not have.
+      UserError: the file is no such config, or images are resized there in a way that this project does not have.
     """
     path = weights.parent / "config.json"
-    if not path.exists():
+    if not is_file(path):
         return {}
     config = read_json(path)
-    pretrained = config.get("pretrained_cfg", {})
-    if pretrained.get("interpolation", "bicubic") != "bicubic":
-        raise UserError(
-            f"{path}: images were resized by {pretrained['interpolation']} interpolation; only bicubic is known"
-        )
-    card = {"architecture": config.get("architecture", "")}
-    card |= {key: tuple(pretrained[key]) for key in ("mean", "std") if key in pretrained}
+    pretrained = config.get("pretrained_cfg", {}) if isinstance(config, dict) else None
+    if not isinstance(pretrained, dict) or not isinstance(config.get("architecture", ""), str):
+        raise UserError(f"{path} is not a config.json of the Hugging Face hub: move it away to use the weights alone")
+    said = {key: pretrained[key] for key in ("mean", "std", "interpolation") if key in pretrained}
     if "input_size" in pretrained:
-        card["resolution"] = pretrained["input_size"][-1]
+        size = pretrained["input_size"]
+        said["resolution"] = size[-1] if isinstance(size, list) and size else size
     if "label_names" in config:
-        card["class_names"] = list(config["label_names"])
-    return card
+        said["class_names"] = config["label_names"]
+    check_fields(said, path)
+    for key in ("mean", "std"):
+        if key in said:
+            said[key] = tuple(said[key])
+    return said | {"architecture": config.get("architecture", "")}
 
 
-def _foreign(arrays: dict, path: epath.Path, card: dict) -> ForeignWeights:
+def _foreign(arrays: dict, path: epath.Path, metadata: dict, get=np.asarray) -> ForeignWeights:
+    """Weights with timm's names.
+
+    Args:
+      arrays: {name: array or tensor}.
+      path: the file.
+      metadata: what it says.
+      get: an array or tensor to a NumPy array.
+    """
     if any(name.startswith("params/") for name in arrays):
-        raise UserError(f"{path} is of a model folder of this project, whose {CARD} is missing")
-    # Strings of nn.DataParallel.
-    arrays = {name.removeprefix("module."): value for name, value in arrays.items() if not name.endswith(COUNTER)}
-    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
-    return ForeignWeights("timm", shapes, lambda name: np.asarray(arrays[name]), str(path), card)
+        raise UserError(f"{path} is of a model folder of this project, whose {METADATA} is missing")
+    named: dict = {}
+    for name, value in arrays.items():
+        short = name.removeprefix(PARALLEL)
+        if short.endswith(COUNTER):
+            continue
+        if short in named:
+            raise UserError(f"{path} has both {short} and {PARALLEL}{short}: which of them is meant is not known")
+        named[short] = value
+    shapes = {name: tuple(value.shape) for name, value in named.items()}
+    return ForeignWeights("timm", shapes, lambda name: get(named[name]), str(path), metadata)
 
 
 def read_safetensors(path: epath.Path, ema: bool) -> ForeignWeights:
@@ -54,29 +70,30 @@ def read_safetensors(path: epath.Path, ema: bool) -> ForeignWeights:
     del ema  # such files hold one set of weights
     try:
         with safetensors.safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-        card = json.loads(metadata[EMBEDDED]) if EMBEDDED in metadata else _card(path)
-        return _foreign(safetensors.numpy.load_file(path), path, card)
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error})") from None
+            said = file.metadata() or {}
+        arrays = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:  # the latter: unknown dtypes
+        raise UserError(f"{path} is not a safetensors file that can be read ({' '.join(str(error).split())})") from None
+    metadata = parse_embedded(said[EMBEDDED], path) if EMBEDDED in said else _hub_metadata(path)
+    return _foreign(arrays, path, metadata)
 
 
 def write_safetensors(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None:
-    """Writes timm's names, with the counters that its strict loading wants, and the card among the metadata."""
+    """Writes timm's names, the counters that its strict loading wants, and the metadata in the file's header."""
     counters = {
         name.replace("running_mean", COUNTER): np.zeros((), np.int64)
         for name in arrays
         if name.endswith("running_mean")
     }
-    metadata = {"format": "pt", EMBEDDED: artifact.embedded_card()}
-    write_bytes(path, safetensors.numpy.save(arrays | counters, metadata=metadata))
+    header = {"format": "pt", EMBEDDED: embedded_metadata(artifact.metadata)}
+    write_bytes(path, safetensors.numpy.save(arrays | counters, metadata=header))
 
 
 def read_pth(path: epath.Path, ema: bool) -> ForeignWeights:
-    """A state dict, or a training checkpoint of timm, which holds state_dict, state_dict_ema, arch and args.
+    """Reads a state dict, or a training checkpoint of timm, which holds state_dict, state_dict_ema, arch and args.
 
     Raises:
-      UserError: PyTorch is missing, or the file is not one of its.
+      UserError: PyTorch is missing, or the file is not one of its (also when a tensor is read later).
     """
     try:
         import torch
@@ -91,10 +108,23 @@ def read_pth(path: epath.Path, ema: bool) -> ForeignWeights:
         raise UserError(f"{path} is not a PyTorch state dict ({type(error).__name__})") from None
     if not isinstance(state, dict):
         raise UserError(f"{path} is not a PyTorch state dict ({type(state).__name__})")
-    card = _card(path)
+    metadata = _hub_metadata(path)
     if "state_dict" in state:
-        card |= {"architecture": state.get("arch", "")}
+        architecture = state.get("arch", "")
+        metadata |= {"architecture": architecture if isinstance(architecture, str) else ""}
         if ema and "state_dict_ema" not in state:
             raise UserError(f"{path} is a training checkpoint without EMA weights: ema=False takes the raw ones")
         state = state["state_dict_ema" if ema else "state_dict"]
-    return _foreign({name: value.numpy() for name, value in state.items() if hasattr(value, "numpy")}, path, card)
+        if not isinstance(state, dict):
+            raise UserError(f"{path} is not a training checkpoint of timm ({type(state).__name__})")
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    if odd := [name for name in tensors if not isinstance(name, str)]:
+        raise UserError(f"{path} is not a PyTorch state dict (it names a tensor {odd[0]!r})")
+
+    def as_array(tensor) -> np.ndarray:
+        tensor = tensor.detach()
+        if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
+            raise UserError(f"{path} has sparse, quantised or empty (meta) tensors: save it with dense floats")
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+    return _foreign(tensors, path, metadata, as_array)

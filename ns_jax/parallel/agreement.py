@@ -15,12 +15,12 @@ from jax.experimental import multihost_utils
 from ns_jax.errors import UserError
 from ns_jax.parallel.hosts import barrier
 
-ROW_BYTES = 8192
+RECORD_BYTES = 8192
 CLOCKS_APART_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class HostRow:
+class HostRecord:
     """What a host tells of itself.
 
     Attributes:
@@ -68,21 +68,21 @@ def source_fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def disagreement(rows: list[HostRow]) -> str | None:
-    """One line about the first thing in which hosts differ, or None. `rows` are in the order of processes."""
+def disagreement(records: list[HostRecord]) -> str | None:
+    """One line about the first thing in which hosts differ, or None. `records` are in the order of processes."""
     for field, what, remedy in MUST_BE_EQUAL:
-        values = [getattr(row, field) for row in rows]
-        # Where most are alike, the others are the odd ones; the lead is right where there is no majority.
+        values = [getattr(record, field) for record in records]
+        # Where most are alike, the others are the odd ones; process 0 is right where there is no majority.
         usual = max(values, key=lambda value: (values.count(value), value == values[0]))
-        odd = [row for row in rows if getattr(row, field) != usual]
+        odd = [record for record in records if getattr(record, field) != usual]
         if odd:
-            like = next(row for row in rows if getattr(row, field) == usual)
+            like = next(record for record in records if getattr(record, field) == usual)
             verb = f"and {len(odd) - 1} more have" if len(odd) > 1 else "has"
             return (
                 f"host {odd[0].name} {verb} {what} than host {like.name} ({getattr(odd[0], field)} there, "
                 f"{usual} here): {remedy}"
             )
-    first, last = min(rows, key=lambda row: row.clock), max(rows, key=lambda row: row.clock)
+    first, last = min(records, key=lambda record: record.clock), max(records, key=lambda record: record.clock)
     if last.clock - first.clock > CLOCKS_APART_SECONDS:
         return (
             f"the clock of host {last.name} is {last.clock - first.clock:.0f} s ahead of that of host {first.name}: "
@@ -91,13 +91,13 @@ def disagreement(rows: list[HostRow]) -> str | None:
     return None
 
 
-def _exchange(row: HostRow) -> list[HostRow]:
-    """The rows of all hosts, in the order of processes."""
-    data = json.dumps(dataclasses.asdict(row), ensure_ascii=False).encode()
-    padded = np.zeros(ROW_BYTES, np.uint8)
+def _exchange(record: HostRecord) -> list[HostRecord]:
+    """The records of all hosts, in the order of processes."""
+    data = json.dumps(dataclasses.asdict(record), ensure_ascii=False).encode()
+    padded = np.zeros(RECORD_BYTES, np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     everywhere = multihost_utils.process_allgather(padded)
-    return [HostRow(**json.loads(bytes(one.tobytes()).rstrip(b"\0"))) for one in everywhere]
+    return [HostRecord(**json.loads(bytes(line.tobytes()).rstrip(b"\0"))) for line in everywhere]
 
 
 def check_agreement(config_fingerprint: str, workdir: str) -> None:
@@ -110,7 +110,7 @@ def check_agreement(config_fingerprint: str, workdir: str) -> None:
         return
     source = source_fingerprint()
     barrier("agreement: all hosts are here")  # else the slowest to start would seem to have a fast clock
-    row = HostRow(
+    record = HostRecord(
         socket.gethostname(),
         jax.process_index(),
         source,
@@ -120,6 +120,6 @@ def check_agreement(config_fingerprint: str, workdir: str) -> None:
         workdir[:1024],
         time.time(),
     )
-    problem = disagreement(_exchange(row))
+    problem = disagreement(_exchange(record))
     if problem:
         raise UserError(problem)

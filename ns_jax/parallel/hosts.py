@@ -1,4 +1,4 @@
-"""What hosts must agree on."""
+"""Barriers, sums and run-once helpers across processes."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,22 @@ from jax.experimental import multihost_utils
 
 from ns_jax.errors import UserError
 
-MESSAGE_BYTES = 2048  # of an error that the lead host shares
+MESSAGE_BYTES = 2048  # of an error that process 0 shares
 
 
-def is_lead() -> bool:
-    """Whether this host writes what is written once."""
+def is_process_zero() -> bool:
+    """Whether this process writes what is written once."""
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every host is here."""
+    """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def sum_over_hosts(values: np.ndarray) -> np.ndarray:
-    """Sums a NumPy array over the hosts, in float64 or int64, exactly as given."""
+    """Sums a NumPy array over the processes, in float64 or int64, exactly as given."""
     if jax.process_count() == 1:
         return values
     # As bytes: without x64, jax would round 64-bit numbers.
@@ -31,13 +31,13 @@ def sum_over_hosts(values: np.ndarray) -> np.ndarray:
     return sum(np.frombuffer(part.tobytes(), values.dtype).reshape(values.shape) for part in everywhere)
 
 
-def on_lead(work: Callable):
-    """Runs `work` on the lead host while the others wait; its UserError is raised on all of them.
+def on_process_zero(work: Callable):
+    """Runs `work` on process 0 while the others wait; its UserError is raised on all of them.
 
-    Returns what `work` returns on the lead host, and None elsewhere.
+    Returns what `work` returns on process 0, and None elsewhere.
     """
     result, message = None, b""
-    if is_lead():
+    if is_process_zero():
         try:
             result = work()
         except UserError as error:
@@ -51,7 +51,7 @@ def on_lead(work: Callable):
     return result
 
 
-def lead_first(work: Callable):
-    """Runs `work` on the lead host, which may write files, and then on the others, which find them."""
-    result = on_lead(work)
-    return result if is_lead() else work()
+def process_zero_first(work: Callable):
+    """Runs `work` on process 0, which may write files, and then on the others, which read them."""
+    result = on_process_zero(work)
+    return result if is_process_zero() else work()

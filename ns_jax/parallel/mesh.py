@@ -1,6 +1,7 @@
 """The device mesh and the way between host arrays and global arrays. Only place that names axes."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ns_jax.errors import UserError
 
 DATA, FSDP = "data", "fsdp"
+IsSplit = Callable[[tuple[str, ...], tuple[int, ...]], bool]  # (path, shape) of a parameter to whether it is split
 
 
 def make_mesh(shard_state: int = 1, devices=None) -> Mesh:
@@ -35,27 +37,32 @@ def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
 
 
-def state_sharding(mesh: Mesh, path, shape: tuple[int, ...]) -> NamedSharding:
-    """Where the array at a tree path of parameters, their moments or averages lives.
+def parameter_path(path) -> tuple[str, ...]:
+    """('blocks_3', 'expand', 'kernel') of a jax key path into a state; what is not a dict's key is left out."""
+    return tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
 
-    Kernels are split over `fsdp` by the larger one of their last two dimensions that can be; everything else,
-    and kernels with no such dimension, is whole on every device: together a hundredth of a model.
+
+def state_sharding(mesh: Mesh, path, shape: tuple[int, ...], is_split: IsSplit) -> NamedSharding:
+    """Where the array at a key path of parameters, their moments or averages lives.
+
+    Arrays that `is_split` names are split over `fsdp` by the larger one of their last two dimensions that can be;
+    everything else, and arrays with no such dimension, is whole on every device.
     """
-    parts = mesh.shape[FSDP]
+    parts, names = mesh.shape[FSDP], parameter_path(path)
     last_two = range(max(0, len(shape) - 2), len(shape))
     possible = [axis for axis in last_two if shape[axis] % parts == 0]
-    if parts == 1 or str(getattr(path[-1], "key", "")) != "kernel" or not possible:
+    if parts == 1 or not names or not possible or not is_split(names, shape):
         return replicated(mesh)
     best = max(possible, key=lambda axis: shape[axis])
     return NamedSharding(mesh, PartitionSpec(*[None] * best, FSDP))
 
 
-def state_shardings(mesh: Mesh, state):
+def state_shardings(mesh: Mesh, state, is_split: IsSplit):
     """The tree of `state_sharding` of every array."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: state_sharding(mesh, path, leaf.shape), state)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: state_sharding(mesh, path, leaf.shape, is_split), state)
 
 
-def gather_params(mesh: Mesh, params, dtype):
+def gather_params(mesh: Mesh, params, dtype, is_split: IsSplit):
     """Parameters whole on every device, for the step to use; their gradients arrive split as the state is.
 
     Convolutions' kernels travel in `dtype`, in which they are computed with; their gradients are added up over
@@ -64,7 +71,7 @@ def gather_params(mesh: Mesh, params, dtype):
     """
 
     def gather(path, leaf):
-        split = state_sharding(mesh, path, leaf.shape)
+        split = state_sharding(mesh, path, leaf.shape, is_split)
         if split.is_fully_replicated:
             return leaf
         used_in = dtype if leaf.ndim >= 4 else leaf.dtype
@@ -81,6 +88,20 @@ def gather_params(mesh: Mesh, params, dtype):
         return whole(leaf)
 
     return jax.tree_util.tree_map_with_path(gather, params)
+
+
+def place(sharding: NamedSharding, array: np.ndarray) -> jax.Array:
+    """A host array that every host holds, as a global array; each device fetches its own part.
+
+    Not `jax.device_put`, which compares the value on all hosts and for it gathers as many copies on every device.
+    """
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def place_whole(mesh: Mesh, tree):
+    """`place` of every array of a tree, whole on every device."""
+    return jax.tree.map(lambda leaf: place(replicated(mesh), leaf), tree)
 
 
 def split_by_batch(mesh: Mesh, tree, axis: int = 0):

@@ -6,15 +6,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ns_jax.experiment.config import finetune_config
-from ns_jax.models.variants import Variant, get_variant
+from ns_jax.experiment.chain import finetune_config
+from ns_jax.inference.predictor import make_predict
+from ns_jax.models.base import Architecture, ArrayInputs, Network, build_network
+from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.pseudo_labels.store import shard_ranges
-from ns_jax.run.iteration import build_model
-from ns_jax.stages import train
-from ns_jax.training.schedule import num_train_steps
-from ns_jax.training.state import model_variables
-from ns_jax.training.step import make_predict
+from ns_jax.run.settings import prediction_options, unlabeled_batch_size
+from ns_jax.run.training import make_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,85 +49,99 @@ class Program:
     runs: int
 
 
-def programs(config, mesh, counts: Counts, teacher: tuple[Variant, int]) -> list[Program]:
-    """The programs of one iteration in the order of its stages.
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """What a plan knows of a teacher: its architecture, and the resolution in pixels at which it labels."""
 
-    Args:
-      config: of the iteration, without a chain.
-      mesh: its devices.
-      counts: of its data.
-      teacher: the teacher's row, and the resolution in pixels at which it labels.
-
-    Raises:
-      UserError: a batch cannot be split over the devices.
-    """
-    found, variant = [], get_variant(config.variant)
-    has_teacher = bool(config.data.unlabeled)
-    resolution = config.test_resolution or variant.test_resolution
-    if "label" in config.stages and has_teacher and not config.online_teacher:
-        sizes = [stop - start for start, stop in shard_ranges(counts.unlabeled, config.label_shard_size)]
-        hosts = _hosts(mesh)
-        rounds = [max(sizes[i : i + hosts]) for i in range(0, len(sizes), hosts)]  # one shard a host
-        found.append(_prediction("label", config, mesh, *teacher, rounds, counts.classes))
-    if "train" in config.stages:
-        found.append(_training("train", config, mesh, counts, teacher))
-    if "finetune" in config.stages and config.finetune.epochs:
-        tuned = finetune_config(config, "model")
-        found.append(_training("finetune", tuned, mesh, counts, teacher))
-        resolution = tuned.test_resolution or variant.test_resolution
-    if "evaluate" in config.stages:
-        found.append(
-            _prediction(
-                "evaluate", config, mesh, variant, resolution, [-(-counts.test // _hosts(mesh))], counts.classes
-            )
-        )
-    return found
+    architecture: Architecture
+    resolution: int | None
 
 
-def _hosts(mesh) -> int:
+def result_of(config) -> Teacher:
+    """The model with which an iteration ends, as the teacher of the next."""
+    architecture = get_architecture(config.variant)
+    last = finetune_config(config, "model") if config.finetune.epochs else config
+    if isinstance(architecture.inputs, ArrayInputs):
+        return Teacher(architecture, None)
+    return Teacher(architecture, last.test_resolution or architecture.inputs.test_resolution)
+
+
+def label_programs(config, mesh, counts: Counts, teacher: Teacher) -> list[Program]:
+    """Prediction by the teacher, one shard of the unlabeled images a host."""
+    sizes = [stop - start for start, stop in shard_ranges(counts.unlabeled, config.label_shard_size)]
+    hosts = num_hosts(mesh)
+    rounds = [max(sizes[i : i + hosts]) for i in range(0, len(sizes), hosts)]
+    noise_seed = config.seed if config.noise.teacher else None
+    return [_prediction("label", config, mesh, teacher, rounds, counts.classes, noise_seed)]
+
+
+def train_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
+    """The training step."""
+    return [_training("train", config, mesh, counts, teacher)]
+
+
+def finetune_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
+    """The training step of fine-tuning."""
+    return [_training("finetune", finetune_config(config, "model"), mesh, counts, None)]
+
+
+def evaluate_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
+    """Prediction by the model with which the iteration ends."""
+    rounds = [-(-counts.test // num_hosts(mesh))]
+    return [_prediction("evaluate", config, mesh, result_of(config), rounds, counts.classes)]
+
+
+def num_hosts(mesh) -> int:
     return len({device.process_index for device in mesh.devices.flat})
 
 
-def _prediction(stage, config, mesh, variant, resolution, rounds, num_classes):
+def _prediction(
+    stage: str, config, mesh, model: Teacher, rounds: list[int], num_classes: int, noise_seed: int | None = None
+) -> Program:
     """`rounds`: images of the busiest host, in each part of the work that hosts begin together."""
     check_divides("eval_batch_size", config.eval_batch_size, mesh)
-    model = build_model(variant, num_classes, config)
-    variables = jax.eval_shape(lambda: model_variables(model, 0, resolution))
-    size, of_host = config.eval_batch_size, config.eval_batch_size // _hosts(mesh)
-    images = _array((size, resolution, resolution, 3), jnp.float32)
-    arguments = (variables, images, _array((size,), jnp.int32))
-    noise_seed = config.seed if stage == "label" and config.noise.teacher else None
+    network = build_network(model.architecture, num_classes, prediction_options(config, model.architecture.name))
+    variables = jax.eval_shape(lambda: network.init(0, model.resolution))
+    size, size_of_host = config.eval_batch_size, config.eval_batch_size // num_hosts(mesh)
+    examples = _array((size, *network.inputs.example_shape(model.resolution)), jnp.float32)
+    arguments = (variables, examples, _array((size,), jnp.int32))
     return Program(
         stage,
-        make_predict(model, mesh, noise_seed),
+        make_predict(network, mesh, noise_seed),
         arguments,
         {"parameters": variables, "batch": arguments[1:]},
         size,
-        resolution,
-        sum(-(-count // of_host) for count in rounds),
+        model.resolution,
+        sum(-(-count // size_of_host) for count in rounds),
     )
 
 
-def _training(stage, config, mesh, counts, teacher):
-    has_teacher, size = bool(config.data.unlabeled), 0
-    resolution = config.resolution or get_variant(config.variant).resolution
-    online = build_model(teacher[0], counts.classes, config) if has_teacher and config.online_teacher else None
-    batch = {}
-    parts = config.parallel.accumulation_steps
+def _training(stage: str, config, mesh, counts: Counts, teacher: Teacher | None) -> Program:
+    inputs = get_architecture(config.variant).inputs
+    is_student = bool(config.data.unlabeled) and teacher is not None
+    online: Network | None = None
+    if is_student and config.online_teacher:
+        options = prediction_options(config, teacher.architecture.name)
+        online = build_network(teacher.architecture, counts.classes, options)
+    batch, size, parts = {}, 0, config.parallel.accumulation_steps
+    example, dtype = inputs.example_shape(config.resolution), jnp.uint8
+    if isinstance(inputs, ArrayInputs):
+        dtype = jnp.dtype(inputs.dtype)
     if config.train_on == "both":
         size = config.labeled_batch_size
         check_divides("labeled_batch_size", size, mesh, parts)
-        batch |= {"image": _images(size, resolution), "label": _array((size,), jnp.int32)}
-    if has_teacher:
-        unlabeled = train.unlabeled_batch_size(config)
+        batch |= {"image": _array((size, *example), dtype), "label": _array((size,), jnp.int32)}
+    if is_student:
+        unlabeled = unlabeled_batch_size(config)
         check_divides("the unlabeled batch", unlabeled, mesh, parts)
-        batch["unlabeled_image"] = _images(unlabeled, resolution)
+        batch["unlabeled_image"] = _array((unlabeled, *example), dtype)
         size += unlabeled
         if online:
-            batch["clean_image"] = _array((unlabeled, teacher[1], teacher[1], 3), jnp.float32)
+            clean = online.inputs.example_shape(teacher.resolution)
+            batch["clean_image"] = _array((unlabeled, *clean), jnp.float32)
         else:
             batch["probs"] = _array((unlabeled, counts.classes), jnp.float32)
-    training = train.make_training(config, counts.classes, counts.labeled, mesh, online)
+    training = make_training(config, counts.classes, counts.labeled, mesh, online)
     like, arguments = training.like, (training.like, batch)
     memory = {
         "parameters": like.params,
@@ -138,14 +151,11 @@ def _training(stage, config, mesh, counts, teacher):
         "batch norm statistics": like.batch_stats,
     }
     if online:
-        arguments += (jax.eval_shape(lambda: model_variables(online, 0, teacher[1])),)
+        arguments += (jax.eval_shape(lambda: online.init(0, teacher.resolution)),)
         memory["teacher"] = arguments[-1]
-    return Program(stage, training.step, arguments, memory, size, resolution, num_train_steps(config, counts.labeled))
+    resolution = None if isinstance(inputs, ArrayInputs) else example[0]
+    return Program(stage, training.step, arguments, memory, size, resolution, training.num_steps)
 
 
-def _array(shape, dtype):
+def _array(shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
-
-
-def _images(size: int, resolution: int):
-    return _array((size, resolution, resolution, 3), jnp.uint8)

@@ -1,64 +1,52 @@
-"""Filter by confidence and balance the classes (paper section 3.2, "data filtering and balancing")."""
-
-import hashlib
+"""Filter by a score and balance the classes (paper section 3.2, "data filtering and balancing"). NumPy only."""
 
 import numpy as np
 
-
-def id_hash(ids: np.ndarray, seed: int) -> np.ndarray:
-    """uint64 [N]: a random number per id that depends on (seed, id) alone."""
-    salt = seed.to_bytes(8, "little", signed=True)
-    return np.array(
-        [int.from_bytes(hashlib.blake2b(i, digest_size=8, key=salt).digest(), "little") for i in ids.tolist()],
-        np.uint64,
-    )
+from ns_jax.pseudo_labels.rules import PseudoLabels, SelectionSettings
 
 
-def select_copies(
-    label: np.ndarray,
-    confidence: np.ndarray,
-    lottery: np.ndarray,
-    num_classes: int,
-    min_confidence: float,
-    images_per_class: int,
-    max_confidence: float = 1.0,
-    fraction: float = 1.0,
-) -> np.ndarray:
-    """How often each pseudo-labeled image is trained on.
+def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
+    """Numbers of copies of the images with the best scores, class by class.
 
-    Images at or below `min_confidence` are dropped. A class with more than `images_per_class`
-    keeps its most confident; one with fewer is duplicated up to that number: every image equally
-    often, and the remainder once more for images drawn by `lottery`. The result does not depend
-    on the order of the images.
+    Images at or below `min_confidence`, or above `max_confidence`, are dropped. A class with more than
+    `images_per_class` keeps its best; one with fewer is duplicated up to that number: every image equally often, and
+    the remainder once more for images drawn by `labels.random`. The result does not depend on the order of the images.
 
     Args:
-      label: int [N], most probable class.
-      confidence: float [N], its probability.
-      lottery: uint64 [N], see `id_hash`; also breaks ties of confidence.
-      num_classes: labels are below it.
-      min_confidence: threshold, exclusive.
-      images_per_class: 0 keeps every image above the threshold once.
-      max_confidence: threshold from above, inclusive (the study of soft and hard labels by confidence).
-      fraction: share of all images that take part, drawn by `lottery` (the study of the amount of data).
+      labels: of N images.
+      score: float [N], takes the place of the confidence; `labels.random` breaks ties.
+      settings: thresholds and the number of images of a class.
 
     Returns:
       uint32 [N] copies.
     """
-    kept = (confidence > min_confidence) & (confidence <= max_confidence)
-    if fraction < 1:
-        kept &= lottery < np.uint64(fraction * 2.0**64)
+    kept = _passes(labels, score, settings)
     copies = kept.astype(np.uint32)
-    if not images_per_class:
+    if not settings.images_per_class:
         return copies
-    for number in range(num_classes):
-        of_class = np.flatnonzero((label == number) & (copies > 0))
-        if not len(of_class):
-            continue
-        if len(of_class) >= images_per_class:
-            best_first = of_class[np.lexsort((lottery[of_class], -confidence[of_class]))]
-            copies[best_first[images_per_class:]] = 0
-        else:
-            times, extra = divmod(images_per_class, len(of_class))
-            copies[of_class] = times
-            copies[of_class[np.argsort(lottery[of_class])[:extra]]] += 1
+    for number in range(labels.num_classes):
+        members = np.flatnonzero((labels.label == number) & kept)
+        if len(members):
+            copies[members] = _balance(score[members], labels.random[members], settings.images_per_class)
+    return copies
+
+
+def _passes(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
+    """bool [N]: which images are between the thresholds and in the share of the images that is used."""
+    kept = (score > settings.min_confidence) & (score <= settings.max_confidence)
+    if settings.unlabeled_fraction < 1:
+        kept &= labels.random < np.uint64(settings.unlabeled_fraction * 2.0**64)
+    return kept
+
+
+def _balance(score: np.ndarray, random: np.ndarray, wanted: int) -> np.ndarray:
+    """Copies of the n images of one class, uint32 [n]; they add up to `wanted`."""
+    if len(score) >= wanted:
+        copies = np.zeros(len(score), np.uint32)
+        best_first = np.lexsort((random, -score))
+        copies[best_first[:wanted]] = 1
+        return copies
+    times, remainder = divmod(wanted, len(score))
+    copies = np.full(len(score), times, np.uint32)
+    copies[np.argsort(random)[:remainder]] += 1
     return copies

@@ -7,12 +7,14 @@ images are joined by id.
 
 import dataclasses
 import io
+import os
 
 import numpy as np
 from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_bytes, write_json
+from ns_jax.pseudo_labels.mapping import map_npy
 
 MANIFEST = "manifest.json"
 
@@ -44,12 +46,16 @@ def _dump(array: np.ndarray) -> bytes:
 
 
 def _load(path: epath.Path) -> np.ndarray:
+    """Record array of a shard, memory-mapped and without a file descriptor where the file is local."""
+    again = f"delete {path.parent / MANIFEST} and run again: the stage then makes it anew"
     try:
         if "://" not in str(path):
-            return np.load(path, mmap_mode="r")
+            return map_npy(os.fspath(path))
         return np.load(io.BytesIO(path.read_bytes()))
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the stage again") from None
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {again}") from None
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, {again}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,64 +100,3 @@ def make_copies(ids: np.ndarray, copies: np.ndarray) -> np.ndarray:
     records = np.empty(len(ids), [("id", ids.dtype), ("copies", "<u4")])
     records["id"], records["copies"] = ids, copies
     return records
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingTable:
-    """The selected pseudo-labels, joined to the source.
-
-    Attributes:
-      source_index: int64 [M], index into the source; an image with k copies occurs k times.
-      shard, row: int64 [M], where its record is.
-      shards: the record arrays.
-    """
-
-    source_index: np.ndarray
-    shard: np.ndarray
-    row: np.ndarray
-    shards: list[np.ndarray]
-
-    def probs(self, examples: np.ndarray) -> np.ndarray:
-        """float32 [N, classes] of the entries `examples`, int64 [N]."""
-        found = np.empty((len(examples), self.shards[0]["probs"].shape[1]), np.float32)
-        shard, row = self.shard[examples], self.row[examples]
-        for number in np.unique(shard):
-            at = shard == number
-            found[at] = self.shards[number]["probs"][row[at]]
-        return found
-
-
-def _require_same_ids(what: str, shard: int, found: np.ndarray, known: np.ndarray) -> None:
-    strangers = ~np.isin(found, known)
-    if strangers.any():
-        first = found[strangers.argmax()].decode(errors="replace")
-        raise UserError(f"shard {shard}: {what}, first {first!r}")
-
-
-def join(store: LabelStore, selection: Selection, source_ids) -> TrainingTable:
-    """Joins labels, selection and images by id.
-
-    Args:
-      store: a complete label store.
-      selection: a complete selection of it.
-      source_ids: int64 indices [N] to the source's ids [N].
-
-    Raises:
-      UserError: an id that one of the three has and another lacks; names the shard and the id.
-    """
-    index, shard_of, row_of, shards = [], [], [], []
-    for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
-        records, copies = store.read_shard(shard), selection.read_shard(shard)
-        ids = source_ids(np.arange(start, stop, dtype=np.int64))
-        _require_same_ids("pseudo-labels of images that the source does not hold", shard, records["id"], ids)
-        _require_same_ids("selected images without a pseudo-label", shard, copies["id"], records["id"])
-        _require_same_ids("pseudo-labels that selection never saw", shard, records["id"], copies["id"])
-        order = np.argsort(ids)
-        position = start + order[np.searchsorted(ids, records["id"], sorter=order)]
-        by_id = np.argsort(copies["id"])
-        times = copies["copies"][by_id[np.searchsorted(copies["id"], records["id"], sorter=by_id)]]
-        index.append(np.repeat(position, times))
-        row_of.append(np.repeat(np.arange(len(records)), times))
-        shard_of.append(np.full(len(row_of[-1]), shard))
-        shards.append(records)
-    return TrainingTable(*(np.concatenate(part).astype(np.int64) for part in (index, shard_of, row_of)), shards)

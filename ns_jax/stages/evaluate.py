@@ -1,77 +1,67 @@
-"""Stage 'evaluate': top-1 and top-5 of this iteration's model on every test image."""
+"""Stage 'evaluate': every evaluation of the config, of the model with which the iteration ends."""
 
-import jax
-import numpy as np
-
+from ns_jax.artifact.metadata import network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
 from ns_jax.errors import UserError
+from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.files import read_json, write_json
 from ns_jax.inference.predictor import Predictor
-from ns_jax.parallel.hosts import barrier, is_lead, sum_over_hosts
-from ns_jax.report.progress import StageProgress
+from ns_jax.parallel.hosts import barrier, is_process_zero
+from ns_jax.parallel.mesh import check_divides
+from ns_jax.planning.programs import evaluate_programs
+from ns_jax.pseudo_labels.store import Selection
 from ns_jax.report.results import wilson_interval
-from ns_jax.run.iteration import Iteration, check_classes
-from ns_jax.stages.select import selection_of
-
-
-def result_path(iteration: Iteration):
-    return iteration.workdir / "evaluation.json"
+from ns_jax.run.inputs import check_classes
+from ns_jax.run.iteration import Iteration
+from ns_jax.run.settings import prediction_options, test_view
+from ns_jax.run.stages import Stage
 
 
 def run(iteration: Iteration) -> None:
-    """Counts every test image once and writes the result as JSON."""
-    path = result_path(iteration)
-    if not path.exists():
-        result = _evaluate(iteration)
-        if is_lead():
-            write_json(path, result)
-        barrier("evaluate: written")
-    result = read_json(path)
-    if result["model"] != load_artifact(iteration.result_dir).fingerprint:
-        raise UserError(f"{path} is of another model than {iteration.result_dir}: delete it to evaluate again")
-    low, high = wilson_interval(result["correct"], result["count"])
-    iteration.say(
-        "evaluate",
-        f"test top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), "
-        f"top-5 {100 * result['top5']:.2f} %, {result['count']} images",
-    )
+    """Runs what is missing and writes one JSON file an evaluation.
+
+    Raises:
+      UserError: a result in the folder is of another model.
+    """
+    config, predictor = iteration.config, None
+    fingerprint = read_metadata(iteration.result)["fingerprint"]
+    for name, options in config.evaluations.items():
+        path = iteration.paths.evaluation(name)
+        if not path.exists():
+            predictor = predictor or make_predictor(iteration)
+            result = evaluate(iteration, name, options, predictor)
+            if is_process_zero():
+                write_json(path, result)
+            barrier(f"evaluate: {name} is written")
+        result = read_json(path)
+        if result["model"] != fingerprint:
+            raise UserError(f"{path} is of another model than {iteration.result}: delete it to evaluate again")
+        iteration.say("evaluate", describe(name, result))
 
 
-def _evaluate(iteration: Iteration) -> dict:
-    artifact = load_artifact(iteration.result_dir)
-    source = iteration.open_labeled("test")
-    check_classes(f"the model {iteration.result_dir}", artifact.card["class_names"], source)
-    readable = iteration.readable(source)
-    predictor = Predictor(iteration, artifact)
-    hosts = jax.process_count()
-    num_batches = predictor.num_batches(-(-len(readable) // hosts))
-    mine = readable[jax.process_index() :: hosts]
-    counts = np.zeros(3, np.int64)  # images, top-1, top-5
-    nll = np.zeros(1)
-    with StageProgress(iteration.title("evaluate"), num_batches, shown=is_lead()) as progress:
-        for done, (probs, labels, _) in enumerate(predictor(source, mine, num_batches), 1):
-            of_label = probs[np.arange(len(labels)), labels]
-            # A label that ties with others ranks behind them: a constant model scores nothing.
-            rank = (~(probs < of_label[:, None])).sum(1)
-            counts += [len(labels), (rank <= 1).sum(), (rank <= 5).sum()]
-            nll -= np.log(np.maximum(of_label.astype(np.float64), 1e-30)).sum()
-            progress.update(done, f"{counts[0]} images")
-    count, correct, correct5 = sum_over_hosts(counts).tolist()
-    if count != len(readable):
-        raise RuntimeError(f"{count} of {len(readable)} test images were evaluated")
+def make_predictor(iteration: Iteration) -> Predictor:
+    """The model with which the iteration ends."""
+    config, artifact = iteration.config, load_artifact(iteration.result)
+    network = network_of(artifact.metadata, prediction_options(config, artifact.metadata["variant"]))
+    return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size)
+
+
+def evaluate(iteration: Iteration, name: str, options, predictor: Predictor) -> dict:
+    """The result of one evaluation, and what it is of."""
+    source = iteration.inputs.open_labeled(options.data or "test")
+    indices = iteration.inputs.readable(source)
+    measured = EVALUATIONS.get(options.type)(predictor, source, indices, options)
+    metadata = read_metadata(iteration.result)
     result = {
+        "evaluation": name,
+        "type": options.type,
         "iteration": iteration.name or "model",
         "paper_row": iteration.config.paper_row,
         "test": source.name,
-        "variant": artifact.card["variant"],
-        "steps": artifact.card["steps"],
-        "count": count,
-        "skipped": source.count - count,
-        "correct": correct,
-        "top1": correct / count,
-        "top5": correct5 / count,
-        "cross_entropy": float(sum_over_hosts(nll)[0] / count),
-        "model": artifact.fingerprint,
+        "skipped": source.count - len(indices),
+        "variant": metadata["variant"],
+        "steps": metadata["steps"],
+        "model": metadata["fingerprint"],
         "unlabeled_ratio": 0,
         "pseudo_labels": 0,
         "pseudo_labels_kept": 0,
@@ -79,6 +69,33 @@ def _evaluate(iteration: Iteration) -> dict:
     if iteration.teacher is not None:
         result["unlabeled_ratio"] = iteration.config.unlabeled_ratio
     if iteration.has_stored_labels:
-        selected = selection_of(iteration).manifest()
+        selected = Selection(iteration.paths.selection).manifest()
         result |= {"pseudo_labels": selected["pseudo_labels"], "pseudo_labels_kept": selected["kept"]}
-    return result
+    return result | measured
+
+
+def describe(name: str, result: dict) -> str:
+    """One line about a result: accuracy with its interval where it has one, else its numbers."""
+    if "top1" not in result:
+        numbers = {key: value for key, value in result.items() if isinstance(value, float)}
+        return f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+    low, high = wilson_interval(result["correct"], result["count"])
+    return (
+        f"{name} top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), top-5 "
+        f"{100 * result['top5']:.2f} %, {result['count']} images"
+    )
+
+
+def check(iteration: Iteration) -> None:
+    """Raises UserError if a batch does not divide, or an evaluation or its images are not there."""
+    config = iteration.config
+    check_divides("eval_batch_size", config.eval_batch_size, iteration.mesh)
+    for options in config.evaluations.values():
+        EVALUATIONS.get(options.type)
+        source = iteration.inputs.open_labeled(options.data or "test")
+        if "train" in config.stages and not options.data:
+            labeled = iteration.inputs.open_labeled("labeled")
+            check_classes(labeled.name, labeled.class_names, source)
+
+
+STAGE = Stage(run, check=check, programs=evaluate_programs)

@@ -3,77 +3,114 @@
 import jax
 import numpy as np
 
+from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
+from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
-from ns_jax.inference.predictor import Predictor
-from ns_jax.parallel.hosts import barrier, is_lead, on_lead
+from ns_jax.inference.predictor import PredictionNoise, Predictor
+from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
+from ns_jax.parallel.mesh import check_divides
+from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
 from ns_jax.report.progress import StageProgress
-from ns_jax.run.iteration import Iteration
-
-
-def label_store(iteration: Iteration) -> LabelStore:
-    return LabelStore(iteration.workdir / "labels")
+from ns_jax.run.inputs import check_classes
+from ns_jax.run.iteration import Iteration, has_stored_labels
+from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
+from ns_jax.run.stages import Stage
 
 
 def run(iteration: Iteration) -> None:
-    """Labels the shards that are not labeled yet, and then writes the manifest."""
-    store = label_store(iteration)
-    teacher = load_artifact(iteration.teacher)
+    """Labels the shards that are not labeled yet, and then writes the manifest.
+
+    Raises:
+      UserError: the labels in the folder are of another teacher, or of other images.
+    """
+    store, teacher = LabelStore(iteration.paths.labels), read_metadata(iteration.teacher)
     if store.is_complete():
-        if store.manifest()["teacher"] != teacher.fingerprint:
+        if store.manifest()["teacher"] != teacher["fingerprint"]:
             raise UserError(
                 f"{store.folder} was labeled by another teacher than {iteration.teacher}: delete it to label again"
             )
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
-    source = iteration.open("unlabeled")
-    readable = iteration.readable(source)
+    source = iteration.inputs.open("unlabeled")
+    readable = iteration.inputs.readable(source)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
-    in_shard = [readable[slice(*np.searchsorted(readable, bounds))] for bounds in ranges]
-    claim = {"teacher": teacher.fingerprint, "ranges": [list(bounds) for bounds in ranges]}
-    on_lead(lambda: _check_claim(store, claim))
+    claim = {"teacher": teacher["fingerprint"], "ranges": [list(bounds) for bounds in ranges]}
+    on_process_zero(lambda: _check_claim(store, claim))
+    label_shards(store, source, readable, ranges, lambda: make_teacher(iteration), iteration.title("label"))
+    manifest = claim | {
+        "source": source.name,
+        "dtype": "float16",
+        "class_names": list(teacher["class_names"]),
+        "skipped": source.count - len(readable),
+    }
+    on_process_zero(lambda: _complete(store, split_by_shard(readable, ranges), manifest))
+    iteration.say(
+        "label",
+        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, {source.count - len(readable)} "
+        "could not be read",
+    )
 
+
+def make_teacher(iteration: Iteration) -> Predictor:
+    """The teacher, in its own dtype where its metadata say it; noised in the ablation of the noise."""
+    config, artifact = iteration.config, load_artifact(iteration.teacher)
+    metadata = artifact.metadata
+    network = network_of(metadata, prediction_options(config, metadata["variant"], metadata.get("dtype")))
+    noise = PredictionNoise(unlabeled_augmentation(config), config.seed) if config.noise.teacher else None
+    return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size, noise)
+
+
+def split_by_shard(readable: np.ndarray, ranges: list[tuple[int, int]]) -> list[np.ndarray]:
+    """The readable indices, ascending, of each shard's range."""
+    return [readable[slice(*np.searchsorted(readable, bounds))] for bounds in ranges]
+
+
+def label_shards(
+    store: LabelStore, source: Source, readable: np.ndarray, ranges: list[tuple[int, int]], make_predictor, title: str
+) -> None:
+    """Writes the shards that `store` does not hold yet. All hosts call it together.
+
+    Args:
+      store: of the labels.
+      source: the unlabeled images.
+      readable: int64, ascending, indices of those that decode.
+      ranges: [start, stop) of each shard.
+      make_predictor: makes the teacher, once it is known that something is missing.
+      title: for the progress bar.
+    """
+    in_shard = split_by_shard(readable, ranges)
     missing = [shard for shard in range(len(ranges)) if not store.has_shard(shard)]
     barrier("label: all hosts have seen what is missing")
-    predictor = Predictor(iteration, teacher, noised=iteration.config.noise.teacher)
-    hosts = jax.process_count()
-    rounds = [missing[i : i + hosts] for i in range(0, len(missing), hosts)]
-    labeled = sum(len(in_shard[shard]) for shard in range(len(ranges)) if shard not in missing)
-    with StageProgress(iteration.title("label"), len(readable), labeled, is_lead(), "images") as progress:
-        for shards in rounds:  # one shard a host; all hosts run as many batches
+    if not missing:
+        return
+    predictor, hosts, process = make_predictor(), jax.process_count(), jax.process_index()
+    labeled = len(readable) - sum(len(in_shard[shard]) for shard in missing)
+    with StageProgress(title, len(readable), labeled, is_process_zero(), "images") as progress:
+        for first in range(0, len(missing), hosts):
+            shards = missing[first : first + hosts]  # one a host; all hosts run as many batches
             num_batches = max(predictor.num_batches(len(in_shard[shard])) for shard in shards)
-            mine = shards[jax.process_index()] if jax.process_index() < len(shards) else None
-            indices = in_shard[mine] if mine is not None else readable[:0]
-            results = list(predictor(source, indices, num_batches))
-            if mine is not None:
-                probs = np.concatenate([result[0] for result in results])
-                seen = np.concatenate([result[2] for result in results])
-                if not np.array_equal(seen, indices):
-                    raise RuntimeError(f"shard {mine}: {len(seen)} of {len(indices)} images came back")
-                store.write_shard(mine, make_records(source.ids(indices), probs))
+            if process < len(shards):
+                shard = shards[process]
+                probs = _predict_all(predictor, source, in_shard[shard], num_batches, shard)
+                store.write_shard(shard, make_records(source.ids(in_shard[shard]), probs))
+            else:
+                for _ in predictor(source, readable[:0], num_batches):
+                    pass
             labeled += sum(len(in_shard[shard]) for shard in shards)
             progress.update(labeled, "labeling")
     barrier("label: all shards are written")
-    on_lead(
-        lambda: _complete(
-            store,
-            in_shard,
-            claim
-            | {
-                "source": source.name,
-                "dtype": "float16",
-                "class_names": list(teacher.card["class_names"]),
-                "skipped": source.count - len(readable),
-            },
-        )
-    )
-    iteration.say(
-        "label",
-        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, "
-        f"{source.count - len(readable)} could not be read",
-    )
+
+
+def _predict_all(predictor: Predictor, source: Source, indices: np.ndarray, num_batches: int, shard: int) -> np.ndarray:
+    """Probabilities float32 [len(indices), classes], in the order of `indices`."""
+    batches = list(predictor(source, indices, num_batches))
+    seen = np.concatenate([index for _, _, index in batches])
+    if not np.array_equal(seen, indices):
+        raise RuntimeError(f"shard {shard}: {len(seen)} of {len(indices)} images came back")
+    return np.concatenate([probs for probs, _, _ in batches])
 
 
 def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
@@ -82,8 +119,8 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
     for shard, (count, indices) in enumerate(zip(counts, in_shard, strict=True)):
         if count != len(indices):
             raise UserError(
-                f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete "
-                "it and run the stage again"
+                f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete it and run "
+                "the stage again"
             )
     store.write_manifest(manifest | {"counts": counts, "count": sum(counts)})
 
@@ -95,3 +132,20 @@ def _check_claim(store: LabelStore, claim: dict) -> None:
         write_json(path, claim)
     elif read_json(path) != claim:
         raise UserError(f"{store.folder} was begun with another teacher or other images: delete it to label again")
+
+
+def check(iteration: Iteration) -> None:
+    """Raises UserError if a batch does not divide, or the unlabeled images cannot be opened."""
+    check_divides("eval_batch_size", iteration.config.eval_batch_size, iteration.mesh)
+    iteration.inputs.open("unlabeled")
+    check_teacher(iteration)
+
+
+def check_teacher(iteration: Iteration) -> None:
+    """Raises UserError if a teacher that is there already has other classes than the labeled images."""
+    if has_artifact(iteration.teacher) and "train" in iteration.config.stages:
+        labeled = iteration.inputs.open_labeled("labeled")
+        check_classes(f"the teacher {iteration.teacher}", read_metadata(iteration.teacher)["class_names"], labeled)
+
+
+STAGE = Stage(run, applies=has_stored_labels, check=check, programs=label_programs)

@@ -1,26 +1,25 @@
-"""Stage 'select': filter by confidence, balance the classes. NumPy only; one host does it."""
+"""Stage 'select': which pseudo-labels are trained on, and how often. NumPy only; process 0 does it."""
 
 import numpy as np
 
 from ns_jax.errors import UserError
-from ns_jax.parallel.hosts import on_lead
-from ns_jax.pseudo_labels.balance import id_hash, select_copies
-from ns_jax.pseudo_labels.store import Selection, make_copies
-from ns_jax.run.iteration import Iteration
-from ns_jax.stages.label import label_store
+from ns_jax.parallel.hosts import on_process_zero
+from ns_jax.pseudo_labels.draws import draw_by_id
+from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, SelectionSettings, apply_rule
+from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies
+from ns_jax.run.iteration import Iteration, has_stored_labels
+from ns_jax.run.paths import IterationPaths
+from ns_jax.run.settings import selection_settings
+from ns_jax.run.stages import Stage
 
 
-def selection_of(iteration: Iteration) -> Selection:
-    return Selection(iteration.workdir / "selection")
-
-
-def require_current(iteration: Iteration) -> Selection:
-    """The selection of this iteration's pseudo-labels.
+def require_current(paths: IterationPaths) -> Selection:
+    """The selection of an iteration's pseudo-labels.
 
     Raises:
       UserError: the labels or the selection are missing, or are not of the same teacher.
     """
-    store, selection = label_store(iteration), selection_of(iteration)
+    store, selection = LabelStore(paths.labels), Selection(paths.selection)
     for sidecar, stage in ((store, "label"), (selection, "select")):
         if not sidecar.is_complete():
             raise UserError(f"{sidecar.folder} is not complete: run the {stage} stage first")
@@ -31,54 +30,60 @@ def require_current(iteration: Iteration) -> Selection:
 
 def run(iteration: Iteration) -> None:
     """Writes the copies of every pseudo-labeled image, and the manifest."""
-    if not selection_of(iteration).is_complete():
-        on_lead(lambda: _select(iteration))
-    manifest = require_current(iteration).manifest()
-    names = label_store(iteration).manifest()["class_names"]
-    empty = [name for name, count in zip(names, manifest["per_class_after"], strict=True) if not count]
+    config, paths = iteration.config, iteration.paths
+    if not Selection(paths.selection).is_complete():
+        settings = selection_settings(config)
+        on_process_zero(lambda: select(paths, config.selection, settings, config.seed))
+    manifest = require_current(paths).manifest()
+    class_names = LabelStore(paths.labels).manifest()["class_names"]
+    kept = zip(class_names, manifest["per_class_after"], strict=True)
+    empty = [name for name, count in kept if not count]
     iteration.say(
         "select",
-        f"{manifest['kept']} of {manifest['pseudo_labels']} pseudo-labels kept, "
-        f"{manifest['copies']} with copies" + (f"; none for class {', '.join(empty)}" if empty else ""),
+        f"{manifest['kept']} of {manifest['pseudo_labels']} pseudo-labels kept, {manifest['copies']} with copies"
+        + (f"; none for class {', '.join(empty)}" if empty else ""),
     )
 
 
-def _select(iteration: Iteration) -> None:
-    config, store, selection = iteration.config, label_store(iteration), selection_of(iteration)
+def read_pseudo_labels(store: LabelStore, seed: int) -> tuple[PseudoLabels, list[np.ndarray]]:
+    """All pseudo-labels of a complete store, and its shards."""
+    manifest = store.manifest()
+    shards = [store.read_shard(shard) for shard in range(len(manifest["ranges"]))]
+    column = lambda field: np.concatenate([shard[field] for shard in shards])
+    ids, label, confidence = column("id"), column("label"), column("confidence")
+    probabilities = lambda: (shard["probs"].astype(np.float32) for shard in shards)
+    random = draw_by_id(ids, seed)
+    return PseudoLabels(ids, label, confidence, random, len(manifest["class_names"]), probabilities), shards
+
+
+def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: int) -> None:
+    """Applies a selection rule to an iteration's labels and writes the selection.
+
+    Raises:
+      UserError: the labels are not complete, or no pseudo-label is kept.
+    """
+    store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
-    labels = store.manifest()
-    shards = [store.read_shard(shard) for shard in range(len(labels["ranges"]))]
-    label, confidence = (np.concatenate([shard[field] for shard in shards]) for field in ("label", "confidence"))
-    lottery = np.concatenate([id_hash(shard["id"], config.seed) for shard in shards])
-    classes = len(labels["class_names"])
-    copies = select_copies(
-        label,
-        confidence,
-        lottery,
-        classes,
-        config.min_confidence,
-        config.images_per_class,
-        config.max_confidence,
-        config.unlabeled_fraction,
-    )
+    labels, shards = read_pseudo_labels(store, seed)
+    copies = apply_rule(rule, labels, settings)
     if not copies.any():
-        share = (
-            f" in the share {config.unlabeled_fraction:g} of the images that is used"
-            if config.unlabeled_fraction < 1
-            else ""
-        )
+        share = ""
+        if settings.unlabeled_fraction < 1:
+            share = f" in the share {settings.unlabeled_fraction:g} of the images that is used"
         raise UserError(
-            f"no pseudo-label{share} has a confidence above {config.min_confidence}: train a better "
-            "teacher, or lower min_confidence"
+            f"no pseudo-label{share} has a confidence above {settings.min_confidence}: train a better teacher, or "
+            "lower min_confidence"
         )
-    ends = np.cumsum([len(shard) for shard in shards])
-    for shard, (records, end) in enumerate(zip(shards, ends, strict=True)):
-        selection.write_shard(shard, make_copies(records["id"], copies[end - len(records) : end]))
-    per_class = lambda weights: np.bincount(label, weights, minlength=classes).astype(int).tolist()
+    end = 0
+    for number, records in enumerate(shards):
+        start, end = end, end + len(records)
+        selection.write_shard(number, make_copies(records["id"], copies[start:end]))
+    per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
     selection.write_manifest(
         {
-            "teacher": labels["teacher"],
+            "teacher": store.manifest()["teacher"],
+            "rule": rule,
             "pseudo_labels": len(copies),
             "kept": int((copies > 0).sum()),
             "copies": int(copies.sum()),
@@ -86,3 +91,11 @@ def _select(iteration: Iteration) -> None:
             "per_class_after": per_class(copies),
         }
     )
+
+
+def check(iteration: Iteration) -> None:
+    """Raises UserError for a selection rule that does not exist."""
+    SELECTION_RULES.get(iteration.config.selection)
+
+
+STAGE = Stage(run, applies=has_stored_labels, check=check)

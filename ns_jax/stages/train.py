@@ -1,209 +1,316 @@
 """Stage 'train': a teacher on labeled images, or a noised student on both."""
 
-import functools
-import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import logging
+from clu import parameter_overview
 
-from ns_jax.artifact.weights import has_artifact, load_artifact, model_card, save_artifact
+from ns_jax.artifact.metadata import has_artifact, model_metadata, network_of, read_metadata
+from ns_jax.artifact.weights import load_artifact, save_artifact
 from ns_jax.checkpoint import Checkpoints
+from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data.pipeline import train_batches
+from ns_jax.data.sources.base import Source
 from ns_jax.errors import Stopped, UserError
-from ns_jax.experiment.config import without_augmentation
+from ns_jax.inference.model import read
 from ns_jax.inference.predictor import Predictor
-from ns_jax.models.efficientnet.stacking import unstack_blocks
-from ns_jax.models.variants import get_variant
-from ns_jax.parallel.hosts import barrier, is_lead
-from ns_jax.parallel.mesh import host_rows, to_global, whole_on_host
+from ns_jax.interop.foreign import check_artifact
+from ns_jax.models.base import build_network
+from ns_jax.models.registry import get_architecture
+from ns_jax.parallel.hosts import barrier, is_process_zero
+from ns_jax.parallel.mesh import check_divides, host_rows, to_global, whole_on_host
 from ns_jax.parallel.preemption import must_stop, sigterm_held_back
-from ns_jax.pseudo_labels.store import join
+from ns_jax.planning.programs import train_programs
+from ns_jax.pseudo_labels.store import LabelStore
+from ns_jax.pseudo_labels.table import TrainingTable, join
 from ns_jax.report.progress import StageProgress
-from ns_jax.report.writer import create_writer
-from ns_jax.run.iteration import Iteration, build_model, check_classes
-from ns_jax.stages.label import label_store
-from ns_jax.stages.select import require_current, selection_of
-from ns_jax.training.optimizer import make_optimizer
-from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
-from ns_jax.training.state import TrainState, abstract_state, create_state
-from ns_jax.training.step import make_train_step
+from ns_jax.report.writer import StepProfile, create_writer
+from ns_jax.run.inputs import check_classes
+from ns_jax.run.iteration import Iteration
+from ns_jax.run.settings import (
+    augmentation,
+    bn_groups,
+    build_options,
+    prediction_options,
+    test_view,
+    train_view,
+    unlabeled_augmentation,
+    unlabeled_batch_size,
+)
+from ns_jax.run.stages import Stage
+from ns_jax.run.training import Training, make_training
+from ns_jax.stages.label import check_teacher
+from ns_jax.stages.select import require_current
+from ns_jax.training.state import TrainState, create_state
 from ns_jax.training.warm_start import warm_start
 
 
-def _batches(iteration: Iteration, labeled, examples, table, online: Predictor | None, start_step: int, num_steps: int):
-    """This host's training batches as NumPy trees, see `make_train_step`."""
-    config = iteration.config
-    common = {"view": iteration.train_view, "start_step": start_step, "num_steps": num_steps}
-    size, streams = config.labeled_batch_size, []
-    if config.train_on == "both":
-        first = train_batches(
-            labeled, examples, config=config, stream="labeled", batch_size=size, rows=host_rows(size), **common
-        )
-        streams.append({"image": one["image"], "label": one["label"]} for one in first)
-    if iteration.teacher is not None:
-        size, source = unlabeled_batch_size(config), iteration.open("unlabeled")
-        chosen, clean_view = (iteration.readable(source), online.view) if online else (table.source_index, None)
-        view_of = config if config.noise.augment_unlabeled else without_augmentation(config)
-        second = train_batches(
-            source,
-            chosen,
-            config=view_of,
-            stream="unlabeled",
-            batch_size=size,
-            rows=host_rows(size),
-            clean_view=clean_view,
-            **common,
-        )
-        taught = (
-            (lambda two: {"clean_image": two["clean"]})
-            if online
-            else (lambda two: {"probs": table.probs(two["example"])})
-        )
-        streams.append({"unlabeled_image": two["image"], **taught(two)} for two in second)
-    for parts in zip(*streams, strict=True):
-        yield functools.reduce(operator.or_, parts)
+class Examples(NamedTuple):
+    """What a training draws from: a source, and int64 indices into it."""
+
+    source: Source
+    indices: np.ndarray
 
 
-def unlabeled_batch_size(config) -> int:
-    """Unlabeled images per step, over all devices."""
-    return round(config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio)
+class Lessons(NamedTuple):
+    """How unlabeled images are taught: by stored probabilities, or by an online teacher.
 
+    Attributes:
+      examples: the images; one with k copies occurs k times.
+      table: the selected pseudo-labels of `examples`; None with an online teacher.
+      teacher: an online one, or None.
+    """
 
-def bn_groups(config, mesh) -> int:
-    group = config.bn_group_size or mesh.size
-    if mesh.size % group:
-        raise UserError(f"bn_group_size={group} does not divide the {mesh.size} devices")
-    return mesh.size // group
-
-
-class Training(NamedTuple):
-    """A model, what trains it, and its state's shapes and shardings."""
-
-    model: Any
-    optimizer: Any
-    like: TrainState
-    step: Callable
-
-
-def make_training(config, num_classes: int, num_labeled: int, mesh, teacher=None) -> Training:
-    """The training that a config describes; nothing of it is on a device yet. `teacher`: of an online one."""
-    variant = get_variant(config.variant)
-    schedule = learning_rate_schedule(config, num_labeled)
-    optimizer = make_optimizer(config, schedule)
-    model = build_model(variant, num_classes, config, bn_groups(config, mesh))
-    like = abstract_state(model, optimizer, config.resolution or variant.resolution, mesh)
-    return Training(model, optimizer, like, make_train_step(config, model, optimizer, schedule, like, teacher))
+    examples: Examples
+    table: TrainingTable | None
+    teacher: Predictor | None
 
 
 def run(iteration: Iteration) -> None:
-    """Trains from the newest checkpoint, or from the start, to the end of the schedule."""
-    config, mesh = iteration.config, iteration.mesh
-    teacher = None
-    if iteration.has_stored_labels:
-        teacher = require_current(iteration).manifest()["teacher"]
-    elif iteration.teacher is not None:
-        teacher = load_artifact(iteration.teacher).fingerprint
-    if has_artifact(iteration.model_dir):
-        if load_artifact(iteration.model_dir).card["teacher"] != teacher:
-            raise UserError(
-                f"{iteration.model_dir} had another teacher: delete it and {iteration.workdir / 'checkpoints'}"
-                " to train again"
-            )
+    """Trains from the newest checkpoint, or from the start, to the end of the schedule, and writes the model.
+
+    Raises:
+      UserError: the model or the checkpoints in the folder are of another teacher, or the data do not fit.
+    """
+    paths, config = iteration.paths, iteration.config
+    teacher = teacher_fingerprint(iteration)
+    if has_artifact(paths.model):
+        if read_metadata(paths.model)["teacher"] != teacher:
+            raise UserError(f"{paths.model} had another teacher: delete it and {paths.checkpoints} to train again")
         iteration.say("train", "done before")
         return
-    labeled = iteration.open_labeled("labeled")
-    examples = iteration.readable(labeled)
-    table = online = None
-    if iteration.has_stored_labels:
-        check_classes("the teacher", label_store(iteration).manifest()["class_names"], labeled)
-        table = join(label_store(iteration), selection_of(iteration), iteration.open("unlabeled").ids)
-    elif iteration.teacher is not None:
-        artifact = load_artifact(iteration.teacher)
-        check_classes("the teacher", artifact.card["class_names"], labeled)
-        online = Predictor(iteration, artifact)
-
-    num_steps = num_train_steps(config, len(examples))
-    training = make_training(config, labeled.num_classes, len(examples), mesh, online and online.model)
-    model, step = training.model, training.step
-    state = create_state(model, training.optimizer, config.seed, iteration.train_view.size, mesh)
-    train_step = (lambda state, batch: step(state, batch, online.variables)) if online else step
-    card = model_card(
-        iteration.variant,
-        labeled.num_classes,
-        class_names=list(labeled.class_names),
-        resolution=config.test_resolution or iteration.variant.test_resolution,
+    source = iteration.inputs.open_labeled("labeled")
+    labeled = Examples(source, iteration.inputs.readable(source))
+    lessons = open_lessons(iteration, source) if iteration.teacher is not None else None
+    online = lessons.teacher if lessons else None
+    training = make_training(
+        config, source.num_classes, len(labeled.indices), iteration.mesh, online.network if online else None
+    )
+    inputs = training.network.inputs
+    view = test_view(inputs, config.test_resolution)
+    metadata = model_metadata(
+        training.network.architecture,
+        source.num_classes,
+        class_names=list(source.class_names),
         training=iteration.fingerprint,
         teacher=teacher,
+        dtype=config.dtype,
+        **({"resolution": view.size} if view else {}),
     )
-    checkpoints = Checkpoints(iteration.workdir / "checkpoints", config.keep_checkpoints, of=teacher or "", model=card)
-    state = checkpoints.restore_newest(state) or warm_start(iteration, model, state, list(labeled.class_names))
+    checkpoints = Checkpoints(paths.checkpoints, config.keep_checkpoints, owner=teacher or "", metadata=metadata)
+    state = checkpoints.restore_newest(training.like) or first_state(iteration, training, list(source.class_names))
     start_step = int(state.step)
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
-    state = _loop(
-        iteration,
-        state,
-        train_step,
-        checkpoints,
-        num_steps,
-        _batches(iteration, labeled, examples, table, online, start_step, num_steps),
-    )
+    batches = training_batches(config, inputs, labeled, lessons, start_step, training.num_steps)
+    step = with_teacher(training.step, online) if online else training.step
+    state = training_loop(iteration, state, step, checkpoints, training.num_steps, batches)
     checkpoints.close()
-    _hand_over(iteration, state, card)
+    write_model(iteration, training, state, metadata)
 
 
-def _loop(iteration, state: TrainState, train_step, checkpoints, num_steps: int, batches) -> TrainState:
-    config, start_step = iteration.config, int(state.step)
-    writer = create_writer(iteration.workdir / "logs")
-    logged_at, waited, window, metrics, stopping = time.monotonic(), 0.0, [], None, False
-    with sigterm_held_back(), StageProgress(iteration.title("train"), num_steps, start_step, is_lead()) as progress:
-        for step in range(start_step + 1, num_steps + 1):
-            asked_at = time.monotonic()
-            batch = next(batches)
-            # Steps run in the background: the devices waited only if they are through with the last one.
-            if metrics is None or metrics["loss"].is_ready():
-                waited += time.monotonic() - asked_at
-            state, metrics = train_step(state, to_global(iteration.mesh, batch))
-            window.append(metrics)
+def teacher_fingerprint(iteration: Iteration) -> str | None:
+    """Of the teacher whose labels are trained on; None for supervised training."""
+    if iteration.has_stored_labels:
+        return require_current(iteration.paths).manifest()["teacher"]
+    return read_metadata(iteration.teacher)["fingerprint"] if iteration.teacher is not None else None
+
+
+def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
+    """Joins the stored pseudo-labels to their images, or opens the online teacher."""
+    unlabeled = iteration.inputs.open("unlabeled")
+    if iteration.has_stored_labels:
+        store, selection = LabelStore(iteration.paths.labels), require_current(iteration.paths)
+        check_classes("the teacher", store.manifest()["class_names"], labeled)
+        table = join(store, selection, unlabeled.ids)
+        return Lessons(Examples(unlabeled, table.source_index), table, None)
+    config, artifact = iteration.config, load_artifact(iteration.teacher)
+    check_classes("the teacher", artifact.metadata["class_names"], labeled)
+    dtype = artifact.metadata.get("dtype")
+    network = network_of(artifact.metadata, prediction_options(config, artifact.metadata["variant"], dtype))
+    predictor = Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size)
+    return Lessons(Examples(unlabeled, iteration.inputs.readable(unlabeled)), None, predictor)
+
+
+def first_state(iteration: Iteration, training: Training, class_names: list[str]) -> TrainState:
+    """The state from which training starts: random weights, or those of the config's `init_from`.
+
+    Raises:
+      UserError: there is no such model, or it is of another variant than the config's.
+    """
+    config = iteration.config
+    state = create_state(training.network, training.optimizer, config.seed, config.resolution, training.like)
+    if not config.init_from:
+        return state
+    where = iteration.teacher if config.init_from == "teacher" else config.init_from
+    artifact = read(where, config.variant)
+    check_artifact(artifact)
+    keep_head = list(artifact.metadata["class_names"]) == class_names
+    iteration.say("train", f"starts from {where}" + ("" if keep_head else ", with a new classifier for other classes"))
+    return warm_start(training.network, state, artifact.variables, keep_head)
+
+
+def with_teacher(step: Callable, teacher: Predictor) -> Callable:
+    """The training step with the variables of an online teacher filled in."""
+    return lambda state, batch: step(state, batch, teacher.variables)
+
+
+def training_batches(
+    config, inputs, labeled: Examples, lessons: Lessons | None, start_step: int, num_steps: int
+) -> Iterator[dict]:
+    """This host's training batches as NumPy trees, see `make_train_step`."""
+    view = train_view(inputs, config.resolution)
+    common = {"view": view, "seed": config.seed, "start_step": start_step, "num_steps": num_steps}
+    streams = []
+    if config.train_on == "both":
+        size = config.labeled_batch_size
+        rows, views = host_rows(size), augmentation(config)
+        batches = train_batches(*labeled, augmentation=views, stream="labeled", batch_size=size, rows=rows, **common)
+        streams.append(labeled_part(batches))
+    if lessons is not None:
+        size = unlabeled_batch_size(config)
+        rows, views = host_rows(size), unlabeled_augmentation(config)
+        clean_view, with_clean = (lessons.teacher.view, True) if lessons.teacher else (None, False)
+        batches = train_batches(
+            *lessons.examples, augmentation=views, stream="unlabeled", batch_size=size, rows=rows,
+            clean_view=clean_view, with_clean=with_clean, **common,
+        )  # fmt: skip
+        streams.append(unlabeled_part(batches, lessons.table))
+    for parts in zip(*streams, strict=True):
+        batch = {}
+        for part in parts:
+            batch |= part
+        yield batch
+
+
+def labeled_part(batches: Iterator[dict]) -> Iterator[dict]:
+    """Yields what the step takes of labeled images."""
+    for batch in batches:
+        yield {"image": batch["image"], "label": batch["label"]}
+
+
+def unlabeled_part(batches: Iterator[dict], table: TrainingTable | None) -> Iterator[dict]:
+    """Yields what the step takes of unlabeled images: with stored probabilities, or their clean view."""
+    for batch in batches:
+        if table is None:
+            yield {"unlabeled_image": batch["image"], "clean_image": batch["clean"]}
+        else:
+            yield {"unlabeled_image": batch["image"], "probs": table.probs(batch["example"])}
+
+
+class LoopMetrics:
+    """Means of the metrics since the last log, speed, and the share of time that devices waited for input."""
+
+    def __init__(self):
+        self.newest: dict[str, Any] | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.since, self.waited, self.steps = time.monotonic(), 0.0, []
+
+    def next_batch(self, batches: Iterator[dict]) -> dict:
+        """The next batch, its waiting time counted."""
+        asked_at = time.monotonic()
+        batch = next(batches)
+        # Steps run in the background: the devices waited only if they are through with the last one.
+        if self.newest is None or self.newest["loss"].is_ready():
+            self.waited += time.monotonic() - asked_at
+        return batch
+
+    def add(self, metrics: dict[str, jax.Array]) -> None:
+        self.newest = metrics
+        self.steps.append(metrics)
+
+    def take_means(self, last_step: int) -> dict[str, float]:
+        """The means since the last call. Raises UserError if the loss is not finite."""
+        steps = jax.device_get(self.steps)
+        means = {key: float(np.mean([metrics[key] for metrics in steps])) for key in steps[0]}
+        if not np.isfinite(means["loss"]):
+            raise UserError(
+                f"the loss is {means['loss']} between steps {last_step - len(steps)} and {last_step}: lower "
+                "base_learning_rate or lengthen warmup_epochs; delete the checkpoints to start anew"
+            )
+        seconds = time.monotonic() - self.since
+        means["steps_per_second"] = len(steps) / seconds
+        means["input_wait_fraction"] = self.waited / seconds
+        self._restart()
+        return means
+
+
+def training_loop(
+    iteration: Iteration, state: TrainState, train_step: Callable, checkpoints: Checkpoints, num_steps: int, batches
+) -> TrainState:
+    """Runs the steps that `state` has not seen yet.
+
+    Raises:
+      UserError: the loss is not finite.
+      Stopped: a host had a SIGTERM; a checkpoint is written.
+    """
+    config, title = iteration.config, iteration.title("train")
+    start_step = step = int(state.step)
+    writer, metrics, stopping = create_writer(iteration.paths.logs), LoopMetrics(), False
+    trace = StepProfile(iteration.paths.logs, config.profile_steps, start_step, num_steps)
+    shown = StageProgress(title, num_steps, start_step, is_process_zero())
+    with sigterm_held_back(), shown as progress, trace as profile:
+        while step < num_steps and not stopping:
+            profile(step)
+            batch = to_global(iteration.mesh, metrics.next_batch(batches))
+            state, step_metrics = train_step(state, batch)
+            step += 1
+            metrics.add(step_metrics)
             progress.update(step)
             if step % config.log_every_steps == 0 or step == num_steps:
-                means = {key: float(np.mean([m[key] for m in jax.device_get(window)])) for key in metrics}
-                if not np.isfinite(means["loss"]):
-                    raise UserError(
-                        f"the loss is {means['loss']} between steps {step - len(window)} and {step}: lower "
-                        "base_learning_rate or lengthen warmup_epochs; delete the checkpoints to start "
-                        "anew"
-                    )
-                now = time.monotonic()
-                means["steps_per_second"] = len(window) / (now - logged_at)
-                means["input_wait_fraction"] = waited / (now - logged_at)
+                means = metrics.take_means(step)
                 writer.write_scalars(step, means)
-                shown = "accuracy" if "accuracy" in means else "teacher_agreement"
-                progress.update(step, f"loss {means['loss']:.3f}, {shown.replace('_', ' ')} {100 * means[shown]:.1f} %")
-                logged_at, waited, window = now, 0.0, []
-            if step == num_steps:
-                break
-            stopping = must_stop()
-            if stopping or step % config.checkpoint_every_steps == 0:
-                checkpoints.save(state, step)
-            if stopping:
-                break
+                progress.update(step, describe(means))
+            if step < num_steps:
+                stopping = must_stop()
+                if stopping or step % config.checkpoint_every_steps == 0:
+                    checkpoints.save(state, step)
         writer.close()
         checkpoints.wait()
     if stopping:
-        raise Stopped(f"{iteration.title('train')}: stopped by SIGTERM at step {step}; start again to continue")
+        raise Stopped(f"{title}: stopped by SIGTERM at step {step}; start again to continue")
     return state
 
 
-def _hand_over(iteration: Iteration, state: TrainState, card: dict) -> None:
-    """Writes the EMA as the model of this iteration."""
+def describe(means: dict[str, float]) -> str:
+    """Loss and accuracy for the progress bar."""
+    shown = "accuracy" if "accuracy" in means else "teacher_agreement"
+    return f"loss {means['loss']:.3f}, {shown.replace('_', ' ')} {100 * means[shown]:.1f} %"
+
+
+def write_model(iteration: Iteration, training: Training, state: TrainState, metadata: dict) -> None:
+    """Writes the EMA as the model of this iteration, and the list of its parameters."""
     variables = whole_on_host(iteration.mesh, {"params": state.ema_params, "batch_stats": state.ema_batch_stats})
-    if is_lead():
-        single = {name: unstack_blocks(tree) for name, tree in variables.items()}
-        save_artifact(iteration.model_dir, single, card | {"steps": int(state.step)})
+    if is_process_zero():
+        single = training.network.architecture.from_module(variables)
+        save_artifact(iteration.paths.model, single, metadata | {"steps": int(state.step)})
+        overview = parameter_overview.get_parameter_overview(single["params"], include_stats=False)
+        (iteration.paths.model / "parameters.txt").write_text(overview + "\n")
     barrier("train: model written")
-    logging.info("model of %s: %s", iteration.title("train"), load_artifact(iteration.model_dir).fingerprint)
+    logging.info("model of %s: %s", iteration.title("train"), read_metadata(iteration.paths.model)["fingerprint"])
+
+
+def check(iteration: Iteration) -> None:
+    """Raises UserError if a batch does not divide, an operation does not exist, or data do not fit the teacher."""
+    config, mesh = iteration.config, iteration.mesh
+    parts = config.parallel.accumulation_steps
+    check_divides("labeled_batch_size", config.labeled_batch_size, mesh, parts)
+    bn_groups(config, mesh)
+    network = build_network(get_architecture(config.variant), 2, build_options(config))
+    view = train_view(network.inputs, config.resolution)
+    for views in (augmentation(config), unlabeled_augmentation(config)):
+        check_augmentation(views, view)
+    iteration.inputs.open_labeled("labeled")
+    if iteration.teacher is not None:
+        check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
+        iteration.inputs.open("unlabeled")
+        check_teacher(iteration)
+
+
+STAGE = Stage(run, check=check, programs=train_programs)

@@ -1,38 +1,59 @@
 """Cross-entropies of the noisy student. All float32, probabilities and logits [N, classes]."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import optax
 
 
-def smoothed_labels(labels, num_classes: int, smoothing: float):
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """The fields of a config's section Loss.
+
+    Attributes:
+      label_smoothing: of labels and of hard pseudo-labels.
+      pseudo_label: 'soft' or 'hard'.
+      temperature: of soft pseudo-labels.
+      reduction: 'paper' or 'official', see `combine`.
+      labeled_sample_prob: share of the labeled batch that counts.
+    """
+
+    label_smoothing: float = 0.1
+    pseudo_label: str = "soft"
+    temperature: float = 1.0
+    reduction: str = "paper"
+    labeled_sample_prob: float = 1.0
+
+
+def smoothed_labels(labels: jax.Array, num_classes: int, smoothing: float) -> jax.Array:
     """int [N] to one-hot * (1 - smoothing) + smoothing / classes."""
-    return jax.nn.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
+    return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), smoothing)
 
 
-def pseudo_targets(probs, config):
+def pseudo_targets(probs: jax.Array, settings: LossSettings) -> jax.Array:
     """Targets from the teacher's probabilities.
 
-    Soft: probs ** (1 / temperature), normalised. Hard: the most probable class, smoothed like a
-    label (official code).
+    Soft: probs ** (1 / temperature), normalised. Hard: the most probable class, smoothed like a label (official code).
     """
-    if config.pseudo_label == "hard":
-        return smoothed_labels(probs.argmax(-1), probs.shape[-1], config.label_smoothing)
+    if settings.pseudo_label == "hard":
+        return smoothed_labels(probs.argmax(-1), probs.shape[-1], settings.label_smoothing)
     # Also undoes the float16 rounding of stored probabilities, which need not sum to 1.
-    return jax.nn.softmax(jnp.log(jnp.maximum(probs, 1e-20)) / config.temperature)
+    return jax.nn.softmax(jnp.log(jnp.maximum(probs, 1e-20)) / settings.temperature)
 
 
-def cross_entropy(logits, targets):
-    """[N]: of each example."""
-    return -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """float32 [N], of each example."""
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
 
 
-def combine(labeled, unlabeled, reduction: str, labeled_sample_prob: float = 1.0):
+def combine(labeled: jax.Array, unlabeled: jax.Array, reduction: str, labeled_sample_prob: float = 1.0) -> jax.Array:
     """Per-example losses [L] and [U], one of them possibly empty, to the scalar that is minimised.
 
-    'paper': the mean over the concatenation. 'official': mean labeled + U / L * mean unlabeled, as
-    the official code weights them (its gradient is (L + U) / L times larger). Where labeled images are
-    sampled (their losses are 0 but for a share of `labeled_sample_prob`), L counts the sampled ones;
-    only the official code's mean labeled is over all of them.
+    'paper': the mean over the concatenation. 'official': mean labeled + U / L * mean unlabeled, as the official code
+    weights them (its gradient is (L + U) / L times larger). Where labeled images are sampled (their losses are 0 but
+    for a share of `labeled_sample_prob`), L counts the sampled ones; only the official code's mean labeled is over all
+    of them.
     """
     if not labeled.size:
         return unlabeled.mean()

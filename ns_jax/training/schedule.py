@@ -1,46 +1,75 @@
 """Learning rate and EMA decay as functions of the step."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
+import optax
 
 
-def steps_per_epoch(config, num_labeled: int) -> float:
-    """Steps in which as many labeled images are trained on as there are."""
-    return num_labeled / (config.labeled_batch_size * config.labeled_sample_prob)
+@dataclasses.dataclass(frozen=True)
+class ScheduleSettings:
+    """The learning rate of a run. Rates are per 256 labeled images; durations are epochs of the labeled images.
+
+    Attributes:
+      base_learning_rate: after the warm-up.
+      warmup_epochs: linear.
+      decay_epochs: the rate is multiplied by `decay_rate` every so many epochs.
+      decay_rate: see `decay_epochs`.
+      train_epochs: length of the run.
+      start_epoch: leaves out the beginning of the schedule.
+      final_base_learning_rate: above 0 it replaces `decay_epochs`, see `learning_rate_schedule`.
+      labeled_batch_size: labeled images per step, over all devices.
+      labeled_sample_prob: share of them that counts.
+    """
+
+    base_learning_rate: float
+    warmup_epochs: float
+    decay_epochs: float
+    decay_rate: float
+    train_epochs: float
+    start_epoch: float = 0.0
+    final_base_learning_rate: float = 0.0
+    labeled_batch_size: int = 256
+    labeled_sample_prob: float = 1.0
+
+    @property
+    def counted_batch_size(self) -> float:
+        """Labeled images of a step that count."""
+        return self.labeled_batch_size * self.labeled_sample_prob
 
 
-def num_train_steps(config, num_labeled: int) -> int:
-    return max(1, round(config.train_epochs * steps_per_epoch(config, num_labeled)))
+def num_train_steps(settings: ScheduleSettings, num_labeled: int) -> int:
+    """Steps in which `train_epochs` times as many labeled images are trained on as there are, at least one."""
+    return max(1, round(settings.train_epochs * (num_labeled / settings.counted_batch_size)))
 
 
-def learning_rate_schedule(config, num_labeled: int):
+def learning_rate_schedule(settings: ScheduleSettings, num_labeled: int):
     """Linear warm-up, then staircase decay counted from step 0 (official code).
 
-    The rate scales with the labeled batch only, the sampled share of it. `schedule_start_epoch` leaves out
-    the beginning. `final_base_learning_rate` sets the length of a
-    stair so that the rate arrives there at the end (the official SVHN experiment): the decay is
-    then 0.97 a stair and the warm-up's epochs do not count.
+    The rate scales with the counted labeled batch only. `final_base_learning_rate` sets the length of a step of the
+    staircase so that the rate arrives there at the end (the official SVHN experiment): the decay is then 0.97 a step
+    and the warm-up's epochs do not count.
 
     Returns:
       A function of the step (int or int32 array) to a float32 scalar.
     """
-    scale = config.labeled_batch_size * config.labeled_sample_prob / 256
-    peak = config.base_learning_rate * scale
-    epoch = steps_per_epoch(config, num_labeled)
-    decay_epochs = config.decay_epochs
-    if config.final_base_learning_rate:
-        stairs = math.log(config.final_base_learning_rate / config.base_learning_rate) / math.log(config.decay_rate)
-        decay_epochs = (config.train_epochs - config.warmup_epochs) / stairs
-    warmup_steps = int(config.warmup_epochs * epoch)
-    decay_steps = decay_epochs * epoch
-    first_step = round(config.schedule_start_epoch * epoch)
+    peak = settings.base_learning_rate * (settings.counted_batch_size / 256)
+    steps_per_epoch = num_labeled / settings.counted_batch_size
+    decay_epochs = settings.decay_epochs
+    if settings.final_base_learning_rate:
+        ratio = settings.final_base_learning_rate / settings.base_learning_rate
+        num_decays = math.log(ratio) / math.log(settings.decay_rate)
+        decay_epochs = (settings.train_epochs - settings.warmup_epochs) / num_decays
+    warmup_steps = int(settings.warmup_epochs * steps_per_epoch)
+    first_step = round(settings.start_epoch * steps_per_epoch)
+    staircase = optax.exponential_decay(peak, decay_epochs * steps_per_epoch, settings.decay_rate, staircase=True)
 
     def schedule(step):
         step = jnp.asarray(step, jnp.float32) + first_step
-        decayed = peak * config.decay_rate ** jnp.floor(step / decay_steps)
-        warm = peak * step / max(warmup_steps, 1)
-        return jnp.where(step < warmup_steps, warm, decayed).astype(jnp.float32)
+        # Not optax's linear schedule, which counts down from the end and rounds differently.
+        warmup = peak * step / max(warmup_steps, 1)
+        return jnp.where(step < warmup_steps, warmup, staircase(step)).astype(jnp.float32)
 
     return schedule
 

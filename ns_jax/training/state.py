@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ns_jax.models.efficientnet.stacking import loops_of, stacked_for
+from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import state_shardings
 
 
@@ -14,7 +14,8 @@ from ns_jax.parallel.mesh import state_shardings
 class TrainState:
     """step: int32 scalar, updates done. The rest are trees of float32 arrays in plain dicts.
 
-    `ema_params` and `ema_batch_stats` are what evaluation, the next iteration and export read.
+    `ema_params` and `ema_batch_stats` are what evaluation, the next iteration and export read. `batch_stats` and its
+    EMA are empty for a network without batch norm.
     """
 
     step: jax.Array
@@ -25,41 +26,31 @@ class TrainState:
     ema_batch_stats: Any
 
 
-def model_variables(model, seed: int, resolution: int) -> dict:
-    """Fresh {params, batch_stats} of a linen model for images of `resolution` pixels.
-
-    Blocks that the model runs as a loop have the weights that they have without it.
-    """
-    image = jnp.zeros((1, resolution, resolution, 3), jnp.float32)
-    single = model.clone(scan_blocks=False) if loops_of(model) else model
-    return stacked_for(model, single.init(jax.random.key(seed), image))
+def start_state(variables: dict, optimizer) -> TrainState:
+    """The state in which training starts from {params, batch_stats}. The EMA shares their arrays."""
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), params, batch_stats)
 
 
-def _creator(model, optimizer, seed: int, resolution: int):
-    def create():
-        variables = model_variables(model, seed, resolution)
-        params, batch_stats = variables["params"], variables["batch_stats"]
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), params, batch_stats)
-
-    return create
-
-
-def abstract_state(model, optimizer, resolution: int, mesh) -> TrainState:
+def abstract_state(network: Network, optimizer, resolution: int | None, mesh) -> TrainState:
     """Shapes, dtypes and shardings of `create_state`'s result."""
-    shapes = jax.eval_shape(_creator(model, optimizer, 0, resolution))
+    shapes = jax.eval_shape(lambda: start_state(network.init(0, resolution), optimizer))
+    shardings = state_shardings(mesh, shapes, network.architecture.is_split)
     return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        state_shardings(mesh, shapes),
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
     )
 
 
-def create_state(model, optimizer, seed: int, resolution: int, mesh) -> TrainState:
-    """A fresh state on the mesh; nothing large is made on a single device first."""
-    create = _creator(model, optimizer, seed, resolution)
+def create_state(network: Network, optimizer, seed: int, resolution: int | None, like: TrainState) -> TrainState:
+    """A fresh state, placed as `like` is; nothing large is made on a single device first."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
+    platform = like.step.sharding.mesh.devices.flat[0].platform
     # Run once, the program takes the CPU's compiler as long as the training step. The same bits, in half the time.
-    quick = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
-    return jax.jit(create, out_shardings=state_shardings(mesh, jax.eval_shape(create)), compiler_options=quick)()
+    quick = {"xla_backend_optimization_level": 1} if platform == "cpu" else None
+    create = jax.jit(
+        lambda: start_state(network.init(seed, resolution), optimizer), out_shardings=shardings, compiler_options=quick
+    )
+    return create()
 
 
 def tree_checksums(tree) -> list:

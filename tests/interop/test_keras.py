@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ns_jax.models.registry import create_model
-from ns_jax.models.variants import get_variant
+from ns_jax.models.base import BuildOptions
+from ns_jax.models.registry import get_architecture
 from tests.interop.weights import random_flat
 
 LEAVES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}  # of Keras, here
@@ -24,7 +24,7 @@ def keras_model(name: str, size: int):
 
 def keras_variables(model, name: str) -> dict:
     """{this project's key: Keras's variable}."""
-    row = get_variant(name)
+    architecture = get_architecture(name)
     layers = {
         "stem": "stem_conv",
         "stem_bn": "stem_bn",
@@ -33,8 +33,8 @@ def keras_variables(model, name: str) -> dict:
         "classifier": "predictions",
     }
     index = 0
-    for number, stage in enumerate(row.stages, 1):
-        for repeat in range(row.round_repeats(stage.repeats)):
+    for number, group in enumerate(architecture.groups, 1):
+        for repeat in range(architecture.round_repeats(group.repeats)):
             block = f"block{number}{chr(ord('a') + repeat)}"
             names = {
                 "expand": "expand_conv",
@@ -49,16 +49,16 @@ def keras_variables(model, name: str) -> dict:
             layers |= {
                 f"blocks_{index}/{ours}": f"{block}_{theirs}"
                 for ours, theirs in names.items()
-                if stage.expand != 1 or not ours.startswith("expand")
+                if group.expand != 1 or not ours.startswith("expand")
             }
             index += 1
-    found = {}
+    by_key = {}
     for ours, theirs in layers.items():
         for variable in model.get_layer(theirs).variables:
             leaf = LEAVES.get(variable.name, variable.name)
             collection = "batch_stats" if leaf in ("mean", "var") else "params"
-            found[f"{collection}/{ours}/{leaf}"] = variable
-    return found
+            by_key[f"{collection}/{ours}/{leaf}"] = variable
+    return by_key
 
 
 def to_keras(key: str, value):
@@ -83,7 +83,7 @@ def same_weights(name: str, size: int, calibrate: bool):
             layer.momentum = 0.0
         theirs(255 * images(16, size), training=True)
         flat |= {key: variable.numpy() for key, variable in variables.items() if key.startswith("batch_stats")}
-    ours = create_model(get_variant(name), 1000, dropout_rate=0.0, stochastic_depth_rate=0.0)
+    ours = get_architecture(name).build(1000, BuildOptions(dropout_rate=0.0, stochastic_depth_rate=0.0))
     return theirs, variables, ours, unflatten_dict(flat, sep="/")
 
 

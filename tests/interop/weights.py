@@ -4,15 +4,16 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
-from ns_jax.artifact.weights import Artifact, model_card
+from ns_jax.artifact.metadata import model_metadata
+from ns_jax.artifact.weights import Artifact
 from ns_jax.interop.foreign import expected_shapes
-from ns_jax.models.variants import get_variant
+from ns_jax.models.registry import get_architecture
 
 
 def random_flat(name: str, num_classes: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     flat = {}
-    for key, shape in expected_shapes(get_variant(name), num_classes).items():
+    for key, shape in expected_shapes(name, num_classes).items():
         if key.endswith(("scale", "var")):
             value = rng.uniform(0.5, 1.5, shape)
         elif key.endswith("kernel"):
@@ -24,5 +25,5 @@ def random_flat(name: str, num_classes: int = 1000, seed: int = 0) -> dict[str, 
 
 
 def random_artifact(name: str, num_classes: int = 1000, seed: int = 0) -> Artifact:
-    variables = unflatten_dict(random_flat(name, num_classes, seed), sep="/")
-    return Artifact(variables, model_card(get_variant(name), num_classes), epath.Path("random"))
+    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(random_flat(name, num_classes, seed), sep="/")
+    return Artifact(variables, model_metadata(get_architecture(name), num_classes), epath.Path("random"))

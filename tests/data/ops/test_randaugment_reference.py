@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_sample_image
 
-from ns_jax.data.randaugment_reference import OPS, Magnitude
+from ns_jax.data.ops.randaugment.reference import OPERATIONS, Magnitude
 
 MAGNITUDES = (5, 10, 17, 27)
 SIZES = {"96x96": (96, 96), "224x224": (224, 224), "65x131": (65, 131)}  # height, width
@@ -154,11 +154,11 @@ def photos(request):
 
 
 def apply(name, image, magnitude, draw=(0.3, 0.6)):
-    return OPS[name](tf.constant(image), Magnitude(magnitude, image.shape[1]), tf.constant(draw)).numpy()
+    return OPERATIONS[name](tf.constant(image), Magnitude(magnitude, image.shape[1]), tf.constant(draw)).numpy()
 
 
 def test_every_operation_has_a_definition():
-    assert {*POINT, *DEFINITIONS, "Cutout"} == set(OPS) and len(OPS) == 16
+    assert {*POINT, *DEFINITIONS, "Cutout"} == set(OPERATIONS) and len(OPERATIONS) == 16
 
 
 @pytest.mark.parametrize("name", POINT)

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ns_jax.data.ops.cutout import FILL, cut_out_square
+
 MAX_LEVEL = 10.0
-FILL = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,25 +255,11 @@ def translate_y(image, magnitude, draw):
     return _project(image, lambda sign: [1.0, 0.0, 0.0, 0.0, 1.0, sign * magnitude.translation], draw)
 
 
-def cut_out_square(image, half_side: int, draw):
-    """Fills a square with FILL; its centre is a uniformly drawn pixel, its rest may lie outside."""
-    height, width = image.shape[:2]
-    inside = []
-    for side, uniform in ((height, draw[0]), (width, draw[1])):
-        centre, pixels = tf.cast(uniform * side, tf.int32), tf.range(side)
-        inside.append(tf.cast((pixels >= centre - half_side) & (pixels < centre + half_side), tf.uint8))
-    rows, columns = inside
-    # A row of pixels is one axis: broadcasting along three channels is slow.
-    flat = tf.reshape(image, [height, width * 3])
-    filled = flat + rows[:, None] * tf.repeat(columns, 3) * (tf.constant(FILL, tf.uint8) - flat)
-    return tf.reshape(filled, image.shape)
-
-
 def cutout(image, magnitude, draw):
     return cut_out_square(image, magnitude.cutout, draw)
 
 
-OPS: dict[str, Callable] = {
+OPERATIONS: dict[str, Callable] = {
     "AutoContrast": auto_contrast,
     "Equalize": equalize,
     "Invert": invert,

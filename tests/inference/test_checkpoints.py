@@ -1,0 +1,49 @@
+"""Checkpoints opened as models."""
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from ns_jax.checkpoint import Checkpoints
+from ns_jax.errors import UserError
+from ns_jax.inference.model import read
+from ns_jax.training.state import TrainState
+from tests.interop.weights import random_artifact
+
+SMALL = "efficientnet-small"
+
+
+def state_of(artifact, step: int) -> TrainState:
+    variables = artifact.variables
+    return jax.device_put(TrainState(np.int32(step), {}, {}, {}, variables["params"], variables["batch_stats"]))
+
+
+def test_checkpoints_say_which_model_they_are_of(tmp_path):
+    first, second = (random_artifact("efficientnet-b0-svhn", 3, seed) for seed in (1, 2))
+    metadata = first.metadata | {"resolution": 40, "class_names": ["cat", "dog", "eel"]}
+    checkpoints = Checkpoints(epath.Path(tmp_path / "checkpoints"), keep=2, model=metadata)
+    for step, artifact in ((6, first), (9, second)):
+        checkpoints.save(state_of(artifact, step), step)
+    checkpoints.wait()
+    for path, steps, want in (
+        ("checkpoints", 9, second),
+        ("checkpoints/9", 9, second),
+        ("checkpoints/6", 6, first),
+        ("", 9, second),
+    ):
+        artifact = read(tmp_path / path)
+        for field in ("variant", "resolution", "class_names", "crop_padding", "mean", "std"):
+            assert np.array_equal(artifact.metadata[field], metadata[field]), field
+        assert artifact.metadata["steps"] == steps
+        jax.tree.map(np.testing.assert_array_equal, artifact.variables, want.variables)
+    with pytest.raises(UserError, match="is efficientnet-b0-svhn, not efficientnet-b0"):
+        read(tmp_path / "checkpoints", "efficientnet-b0")
+
+
+def test_checkpoint_without_metadata(tmp_path):
+    checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
+    checkpoints.save(state_of(random_artifact(SMALL, 3), 1), 1)
+    checkpoints.wait()
+    with pytest.raises(UserError, match="does not say which model"):
+        read(tmp_path)
