@@ -16,8 +16,6 @@ from benchmarks import runs
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
 def measure(
@@ -49,10 +47,16 @@ def measure(
     return markdown_table(["seed", "teacher", *students, "supervised control"], text)
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
+
+
 def main(argv) -> None:
     del argv
     print(measure(Path(FLAGS.folder), FLAGS.seeds))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -21,10 +21,6 @@ from benchmarks.contest import TURN_SECONDS, contest, table_rows
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("threads", 1, "Cores of each contestant.")
-flags.DEFINE_integer("rounds", 9, "Turns of each contestant.")
-flags.DEFINE_list("contestants", ["ns_jax", "torchvision", "timm"], "Who takes part.")
-flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torchvision and timm.")
 IMAGES = 128  # of one turn
 MODULES = {"ns_jax": "ns_jax_input", "torchvision": "torch_input", "timm": "torch_input"}
 
@@ -77,6 +73,13 @@ def measure(
     return markdown_table(["", "images/s", "quartiles", f"{first} is faster by"], table_rows(seconds, images, first))
 
 
+def define_flags() -> None:
+    flags.DEFINE_integer("threads", 1, "Cores of each contestant.")
+    flags.DEFINE_integer("rounds", 9, "Turns of each contestant.")
+    flags.DEFINE_list("contestants", ["ns_jax", "torchvision", "timm"], "Who takes part.")
+    flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torchvision and timm.")
+
+
 def main(argv) -> None:
     del argv
     table = measure(FLAGS.contestants, FLAGS.rounds, FLAGS.threads, FLAGS.torch_python)
@@ -84,4 +87,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -18,7 +18,6 @@ from benchmarks.input_speed import IMAGES, write_jpegs
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("steps", 40, "Training steps, of 16 images.")
 BATCH_SIZE = 16
 FULL_SIZE = {
     "variant": "efficientnet-b0",
@@ -77,10 +76,15 @@ def measure(
     return markdown_table(["until step", "waits for input", "images/s"], rows)
 
 
+def define_flags() -> None:
+    flags.DEFINE_integer("steps", 40, "Training steps, of 16 images.")
+
+
 def main(argv) -> None:
     del argv
     print(measure(FLAGS.steps))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -20,14 +20,6 @@ from ns_jax.models.registry import get_architecture
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("variant", "efficientnet-b0", "A model variant, as in a config.")
-flags.DEFINE_integer("batch_size", 16, "Images per step.")
-flags.DEFINE_list("modes", ["inference", "training"], "What is timed.")
-flags.DEFINE_integer("rounds", 9, "Turns of each contestant.")
-flags.DEFINE_integer("threads", os.cpu_count(), "Cores of each contestant.")
-flags.DEFINE_list("contestants", ["ns_jax", "timm"], "Of: ns_jax, plain (native convolutions), timm, keras.")
-flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torch and timm.")
-flags.DEFINE_string("keras_python", sys.executable, "Interpreter that has tensorflow.")
 
 
 def timm_notation(group: BlockGroup) -> str:
@@ -86,6 +78,17 @@ def measure(
     return markdown_table(["", "images/s", "quartiles", f"{first} is faster by"], rows)
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("variant", "efficientnet-b0", "A model variant, as in a config.")
+    flags.DEFINE_integer("batch_size", 16, "Images per step.")
+    flags.DEFINE_list("modes", ["inference", "training"], "What is timed.")
+    flags.DEFINE_integer("rounds", 9, "Turns of each contestant.")
+    flags.DEFINE_integer("threads", os.cpu_count(), "Cores of each contestant.")
+    flags.DEFINE_list("contestants", ["ns_jax", "timm"], "Of: ns_jax, plain (native convolutions), timm, keras.")
+    flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torch and timm.")
+    flags.DEFINE_string("keras_python", sys.executable, "Interpreter that has tensorflow.")
+
+
 def main(argv) -> None:
     del argv
     pythons = {"timm": FLAGS.torch_python, "keras": FLAGS.keras_python}
@@ -96,4 +99,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -17,10 +17,6 @@ from benchmarks import runs
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
-flags.DEFINE_string("experiment", "ablation_noise", "A file in configs/ that has a small version: ROW,small.")
-flags.DEFINE_list("rows", ["noised", "no_aug", "no_noise", "noised_teacher"], "Rows of its table.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
 def measure(
@@ -65,10 +61,18 @@ def _file_name(row: str) -> str:
     return row.replace("/", "_")
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
+    flags.DEFINE_string("experiment", "ablation_noise", "A file in configs/ that has a small version: ROW,small.")
+    flags.DEFINE_list("rows", ["noised", "no_aug", "no_noise", "noised_teacher"], "Rows of its table.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
+
+
 def main(argv) -> None:
     del argv
     print(measure(Path(FLAGS.folder), FLAGS.experiment, FLAGS.rows, FLAGS.seeds))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

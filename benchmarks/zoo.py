@@ -17,8 +17,6 @@ from absl import app, flags
 from etils import epath
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("variants", None, "Model variants; all of them where not given.")
-flags.DEFINE_string("only_measure", None, "Internal: the folder of one model.")
 HEADER = ["", "parameters", "px", "import and load", "first image (compiles)", "next image", "peak memory"]
 
 
@@ -97,6 +95,11 @@ def table_row(variant: str, parameters: int, size: int, measured: dict) -> list[
     ]
 
 
+def define_flags() -> None:
+    flags.DEFINE_list("variants", None, "Model variants; all of them where not given.")
+    flags.DEFINE_string("only_measure", None, "Internal: the folder of one model.")
+
+
 def main(argv) -> None:
     del argv
     if FLAGS.only_measure:
@@ -113,4 +116,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -12,7 +12,9 @@ from tests.conftest import REPO
 PARSE = """
 import importlib, sys
 from absl import flags
-importlib.import_module(sys.argv[1])
+module = importlib.import_module(sys.argv[1])
+if hasattr(module, "define_flags"):
+    module.define_flags()
 flags.FLAGS(sys.argv[1:])
 if "config" in flags.FLAGS:
     flags.FLAGS.config.keys()  # reads the file

@@ -31,7 +31,7 @@ def make_work(task: Task) -> Callable[[], object]:
 
 def _predict(network: Network, task: Task, images: np.ndarray) -> Callable[[], np.ndarray]:
     mesh = make_mesh()
-    predict, variables = make_predict(network, mesh), network.init(0, task.resolution)
+    predict, variables = make_predict(network, mesh), jax.jit(lambda: network.init(0, task.resolution))()
     batch = (images.astype(np.float32), np.arange(task.batch_size, dtype=np.int32))
     return lambda: np.asarray(predict(variables, *to_global(mesh, batch)))
 

@@ -105,4 +105,4 @@ def test_zoo(tmp_path):
     measured = json.loads(json.dumps(zoo.measure(str(tmp_path))))
     assert measured["peak"] > 1e8 and all(measured[name] > 0 for name in ("load", "first", "next"))
     row = zoo.table_row("efficientnet-small", parameters, size, measured)
-    assert len(row) == len(zoo.HEADER) and row[:3] == ["efficientnet-small", "0.57 M", "28"]
+    assert len(row) == len(zoo.HEADER) and row[:3] == ["efficientnet-small", "0.32 M", "28"]
