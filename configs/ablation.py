@@ -8,7 +8,7 @@ from ns_jax.configs import imagenet, small
 
 
 def get_config(argument: str, rows: dict, model: str, table: str):
-    """The config of a row.
+    """Returns the config of a row of the paper's table.
 
     Args:
       argument: 'ROW' or 'ROW,small'.
@@ -24,9 +24,8 @@ def get_config(argument: str, rows: dict, model: str, table: str):
         raise ValueError(f"the argument is ROW or ROW,small, with ROW one of {', '.join(rows)}; not {argument!r}")
     if data == "small":
         c = small.base()
-        with c.unlocked():
-            c.chain.iteration_0.paper_row = f"9/efficientnet-{model} supervised"
-            c.chain.iteration_1 = {**rows[row], "paper_row": f"{table}/{row}"}
+        c.chain.iteration_0.paper_row = f"9/efficientnet-{model} supervised"
+        c.chain.iteration_1 = {**rows[row], "paper_row": f"{table}/{row}"}
         return c
     c = imagenet.student(model, f"{model}_teacher/model")
     c.update(rows[row])

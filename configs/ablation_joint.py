@@ -14,10 +14,7 @@ from ns_jax.configs import ablation
 ROWS = {
     "joint": {},
     "pretrain": {"train_on": "pseudo_labels"},
-    "pretrain_finetune": {
-        "train_on": "pseudo_labels",
-        "finetune": {"epochs": 35.0, "augment": True, "base_learning_rate": 0.0016},
-    },
+    "pretrain_finetune": {"train_on": "pseudo_labels", "finetune": {"epochs": 35.0, "base_learning_rate": 0.0016}},
 }
 
 
@@ -25,6 +22,7 @@ def get_config(argument: str = "joint"):
     c = ablation.get_config(argument, ROWS, "b0", "13")
     if not c.chain:
         c.train_epochs, c.decay_epochs = 350.0, 2.4
+        c.finetune.augment = c.augment
     elif "finetune" in c.chain.iteration_1:
-        c.chain.iteration_1.finetune.base_learning_rate = c.base_learning_rate / 10
+        c.chain.iteration_1.finetune.update({"augment": c.augment, "base_learning_rate": c.base_learning_rate / 10})
     return c

@@ -13,8 +13,8 @@ from ns_jax.configs import ablation
 
 ROWS = {
     "noised": {},
-    "no_aug": {"noise": {"augment_unlabeled": False}},
-    "no_noise": {"noise": {"augment_unlabeled": False, "model_noise_unlabeled": False}},
+    "no_aug": {"augment_unlabeled": ()},
+    "no_noise": {"augment_unlabeled": (), "noise": {"model_noise_unlabeled": False}},
     "noised_teacher": {"noise": {"teacher": True}},
 }
 

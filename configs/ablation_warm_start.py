@@ -5,7 +5,7 @@
   python -m ns_jax.main --config=configs/ablation_warm_start.py:warm_140,small --workdir=DIR
 
 Meant for a TPU v3-32; ',small' for two CPU cores. Paper: warm start with 35, 70, 140, 280 epochs 77.4, 77.5,
-77.7, 77.8; from scratch with 350 epochs 77.9. A stair of the schedule is 2.4 epochs of 350, in proportion.
+77.7, 77.8; from scratch with 350 epochs 77.9. The learning rate decays every 2.4 epochs of 350, in proportion.
 """
 
 from ns_jax.configs import ablation

@@ -8,12 +8,12 @@ Meant for a TPU v3-32 (not measured). Paper, top-1: 78.1 with an equal teacher (
 the teacher. Recipe: configs/imagenet.py.
 """
 
-from ns_jax.configs import imagenet
+from ns_jax.configs import common, imagenet
 
 TEACHERS = {"same_teacher": "b0_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
 
 
 def get_config(form: str = "same_teacher"):
-    c = imagenet.student("b0", TEACHERS[form])
+    c = imagenet.student("b0", common.choose(TEACHERS, form))
     c.paper_row = f"9/efficientnet-b0 {form}"
     return c

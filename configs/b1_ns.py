@@ -8,12 +8,12 @@ Meant for a TPU v3-32 (not measured). Paper, top-1: 80.2 with an equal teacher (
 the teacher. Recipe: configs/imagenet.py.
 """
 
-from ns_jax.configs import imagenet
+from ns_jax.configs import common, imagenet
 
 TEACHERS = {"same_teacher": "b1_teacher/model", "l2_teacher": "l2_iter3/finetune/model"}
 
 
 def get_config(form: str = "same_teacher"):
-    c = imagenet.student("b1", TEACHERS[form])
+    c = imagenet.student("b1", common.choose(TEACHERS, form))
     c.paper_row = f"9/efficientnet-b1 {form}"
     return c

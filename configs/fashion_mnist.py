@@ -20,7 +20,7 @@ def get_config():
     c.data.unlabeled = "tfds:fashion_mnist/train[1000:]"
     c.data.test = "tfds:fashion_mnist/test"
 
-    c.crop = "pad4"
+    c.augment = ("pad4", "flip", "randaugment")
     c.noise.randaugment_magnitude = 5.0
     c.labeled_batch_size = 50
     c.unlabeled_ratio = 4
@@ -32,8 +32,5 @@ def get_config():
     c.eval_batch_size = 1000
     c.checkpoint_every_steps = 200
 
-    with c.unlocked():
-        c.chain.iteration_0 = {"data": {"unlabeled": ""}}
-        c.chain.iteration_1 = {}
-        c.chain.iteration_2 = {}
+    common.chain(c, students=2)
     return c

@@ -8,6 +8,8 @@ optimiser, EMA, label smoothing and loss weighting.
 
 from ns_jax.configs import common
 
+CROP_AND_FLIP = ("random_area", "flip")
+RANDAUGMENT = (*CROP_AND_FLIP, "randaugment")
 #        RandAugment magnitude (None: only crop and flip), epochs, unlabeled ratio
 RECIPES = {
     "b0": (None, 700.0, 1), "b1": (None, 700.0, 3), "b2": (6.0, 700.0, 3), "b3": (12.0, 700.0, 3),
@@ -23,7 +25,7 @@ def supervised(model: str):
     c.data.labeled = "tfds:imagenet2012/train"
     c.data.test = "tfds:imagenet2012/validation"
     magnitude = RECIPES[model][0]
-    c.noise.randaugment_ops = 0 if magnitude is None else 2
+    c.augment = CROP_AND_FLIP if magnitude is None else RANDAUGMENT
     c.noise.randaugment_magnitude = magnitude or 0.0
     c.train_epochs, c.decay_epochs = 350.0, 2.4
     c.loss_reduction = "official"

@@ -6,7 +6,7 @@ A teacher and two students, EfficientNet-B0 ('b1' to 'b7' after a colon for larg
 or eight GPUs. The paper has no such experiment. The unlabeled images contain the labeled tenth.
 """
 
-from ns_jax.configs import imagenet
+from ns_jax.configs import common, imagenet
 
 
 def get_config(model: str = "b0"):
@@ -15,11 +15,9 @@ def get_config(model: str = "b0"):
     c.data.unlabeled = "tfds:imagenet2012/train"
     c.labeled_batch_size = 256
     c.unlabeled_ratio = 7
-    c.noise.randaugment_ops, c.noise.randaugment_magnitude = 2, 9.0
+    c.augment = imagenet.RANDAUGMENT
+    c.noise.randaugment_magnitude = 9.0
     c.min_confidence = 0.3
     c.images_per_class = 1300
-    with c.unlocked():
-        c.chain.iteration_0 = {"data": {"unlabeled": ""}}
-        c.chain.iteration_1 = {}
-        c.chain.iteration_2 = {}
+    common.chain(c, students=2)
     return c

@@ -18,5 +18,5 @@ def get_config():
     c.schedule_start_epoch = c.train_epochs - 1.5
     c.train_epochs = 1.5
     c.resolution = c.test_resolution = 800
-    c.crop, c.flip, c.noise.randaugment_ops = "center", False, 0
+    c.augment = ()
     return c

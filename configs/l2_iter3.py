@@ -4,8 +4,8 @@
     --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES
 
 Meant for a TPU v3-2048 (2048 cores; 6 days at ratio 14 in the paper). Paper: 88.4 (top-5 98.7) (Table 7). 2048
-labeled and 57,344 unlabeled images a step; the labeled batch that the paper used for L2 is not known, it says that 512 to
-2048 give the same accuracy. Follows the paper's text (configs/imagenet.py says where).
+labeled and 57,344 unlabeled images a step; the labeled batch that the paper used for L2 is not known, it says that
+512 to 2048 give the same accuracy. Follows the paper's text (configs/imagenet.py says where).
 """
 
 from ns_jax.configs import imagenet

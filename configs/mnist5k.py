@@ -24,11 +24,10 @@ def get_config(form: str = "chain"):
     c.data.unlabeled = "mnist5k:unlabeled"
     c.data.test = "mnist5k:test"
 
-    c.crop = "pad4"
-    c.flip = False
+    c.augment = ("pad4", "randaugment")
     c.noise.randaugment_magnitude = 10.0
     # Grey digits on black: operations that only recolour them are no noise here, or too much of it.
-    c.noise.randaugment_exclude = ("AutoContrast", "Color", "Contrast", "Equalize", "Invert", "Solarize", "SolarizeAdd")
+    c.noise.randaugment_set = "digits"
     c.labeled_batch_size = 50
     c.unlabeled_ratio = 4
     c.base_learning_rate = 0.03
@@ -56,9 +55,6 @@ def get_config(form: str = "chain"):
         c.train_epochs, students = EPOCHS, STUDENTS
     else:
         raise ValueError(f"configs/mnist5k.py has the forms chain, control and smoke, not {form!r}")
-    with c.unlocked():
-        if students:
-            c.chain.iteration_0 = {"data": {"unlabeled": ""}}
-        for number in range(1, students + 1):
-            c.chain[f"iteration_{number}"] = {}
+    if students:
+        common.chain(c, students)
     return c

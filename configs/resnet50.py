@@ -9,13 +9,16 @@ and hyper-parameters are not given, these are those of EfficientNet-B0 with Rand
 stochastic depth.
 """
 
-from ns_jax.configs import imagenet
+from ns_jax.configs import common, imagenet
+
+FORMS = {"teacher": lambda: imagenet.supervised("b0"), "student": lambda: imagenet.student("b0", "teacher/model")}
 
 
 def get_config(form: str = "student"):
-    c = {"teacher": imagenet.supervised, "student": lambda model: imagenet.student(model, "teacher/model")}[form]("b0")
+    c = common.choose(FORMS, form)()
     c.variant = "resnet-50"
-    c.noise.randaugment_ops, c.noise.randaugment_magnitude = 2, 9.0
+    c.augment = imagenet.RANDAUGMENT
+    c.noise.randaugment_magnitude = 9.0
     c.noise.stochastic_depth_rate = 0.0
     c.train_epochs, c.decay_epochs = 350.0, 2.4
     c.paper_row = f"16/{form}"

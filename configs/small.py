@@ -9,7 +9,5 @@ from ns_jax.configs import mnist5k
 def base():
     """A chain of a teacher and one student, to which an ablation gives its overrides."""
     c = mnist5k.get_config("chain")
-    with c.unlocked():
-        for name in ("iteration_2", "iteration_3"):
-            del c.chain[name]
+    del c.chain.iteration_2, c.chain.iteration_3
     return c

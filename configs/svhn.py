@@ -19,8 +19,7 @@ def get_config(form: str = "chain"):
     c.data.unlabeled = "tfds:svhn_cropped/extra"
     c.data.test = "tfds:svhn_cropped/test"
 
-    c.crop = "pad4"
-    c.flip = False
+    c.augment = ("pad4", "randaugment", "cutout")
     c.cutout_size = 16
     c.noise.randaugment_magnitude = 5.0
     c.labeled_batch_size = 128
@@ -32,12 +31,11 @@ def get_config(form: str = "chain"):
     c.images_per_class = 53_113
     c.eval_batch_size = 1024
 
-    with c.unlocked():
-        if form == "chain":
-            c.chain.iteration_0 = {"data": {"unlabeled": ""}, "paper_row": "17/teacher"}
-            c.chain.iteration_1 = {"paper_row": "17/student"}
-        elif form == "teacher":
-            c.data.unlabeled, c.unlabeled_ratio, c.paper_row = "", 0, "17/teacher"
-        else:
-            raise ValueError(f"configs/svhn.py has the forms 'chain' and 'teacher', not {form!r}")
+    if form == "chain":
+        c.chain.iteration_0 = {"data": {"unlabeled": ""}, "paper_row": "17/teacher"}
+        c.chain.iteration_1 = {"paper_row": "17/student"}
+    elif form == "teacher":
+        c.data.unlabeled, c.unlabeled_ratio, c.paper_row = "", 0, "17/teacher"
+    else:
+        raise ValueError(f"configs/svhn.py has the forms 'chain' and 'teacher', not {form!r}")
     return c

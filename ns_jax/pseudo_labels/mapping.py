@@ -41,7 +41,7 @@ def map_file(path: str) -> np.ndarray:
         raise OSError(number, os.strerror(number), path)
     buffer = (ctypes.c_uint8 * size).from_address(address)
     weakref.finalize(buffer, _libc().munmap, address, size).atexit = False
-    data = np.frombuffer(buffer, np.uint8)
+    data = np.frombuffer(memoryview(buffer), np.uint8)
     data.flags.writeable = False  # the pages are: a write would end the process
     return data
 

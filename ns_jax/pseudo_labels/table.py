@@ -70,5 +70,9 @@ def join(store: LabelStore, selection: Selection, source_ids) -> TrainingTable:
         record_numbers.append(np.repeat(np.arange(len(records)), copies))
         shard_numbers.append(np.full(copies.sum(), shard))
         shards.append(records)
-    columns = (np.concatenate(parts).astype(np.int64) for parts in (source_indices, shard_numbers, record_numbers))
-    return TrainingTable(*columns, shards)
+    return TrainingTable(
+        source_index=np.concatenate(source_indices).astype(np.int64),
+        shard=np.concatenate(shard_numbers).astype(np.int64),
+        record=np.concatenate(record_numbers).astype(np.int64),
+        shards=shards,
+    )

@@ -6,18 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ns_jax.configs import mnist5k
-from ns_jax.models.efficientnet.network import EfficientNet
-from ns_jax.models.variants import get_variant
+from ns_jax.models.base import BuildOptions, build_network
+from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import make_mesh
+from ns_jax.training.losses import LossSettings
 from ns_jax.training.optimizer import make_optimizer
-from ns_jax.training.state import create_state
-from ns_jax.training.step import make_train_step
+from ns_jax.training.state import abstract_state, create_state
+from ns_jax.training.step import StepSettings, make_train_step
 
 L, U = 8, 16
-SMALL = get_variant("efficientnet-small")
-TINY = dataclasses.replace(SMALL, stages=SMALL.stages[:2])  # three blocks
-DEEP = dataclasses.replace(TINY, depth=2.0)  # has a run of three equal blocks
+SMALL = get_architecture("efficientnet-small")
+TINY = dataclasses.replace(SMALL, groups=SMALL.groups[:2])  # three blocks
+DEEP = dataclasses.replace(TINY, depth=2.0)  # has three equal blocks in sequence
+OPTIONS = BuildOptions(stochastic_depth_rate=0.2)
+LOSS = LossSettings(temperature=0.5)
+SETTINGS = StepSettings(loss=LOSS, weight_decay=1e-5, ema_decay=0.98)
+
+
+def constant_rate(step):
+    return jnp.float32(0.01)
+
+
+def rmsprop(schedule=constant_rate):
+    return make_optimizer(schedule, decay=0.9, momentum=0.9, epsilon=1e-3)
 
 
 def mesh_of(devices, shard_state=1):
@@ -26,26 +37,20 @@ def mesh_of(devices, shard_state=1):
 
 def batch(seed, unlabeled=True):
     rng = np.random.default_rng(seed)
-    found = {"image": rng.integers(0, 256, (L, 28, 28, 3), np.uint8), "label": np.arange(L, dtype=np.int32)}
+    examples = {"image": rng.integers(0, 256, (L, 28, 28, 3), np.uint8), "label": np.arange(L, dtype=np.int32)}
     if unlabeled:
-        found |= {
-            "unlabeled_image": rng.integers(0, 256, (U, 28, 28, 3), np.uint8),
-            "probs": rng.dirichlet(np.ones(10), U).astype(np.float32),
-        }
-    return found
+        examples["unlabeled_image"] = rng.integers(0, 256, (U, 28, 28, 3), np.uint8)
+        examples["probs"] = rng.dirichlet(np.ones(10), U).astype(np.float32)
+    return examples
 
 
-def make(devices, shard_state=1, row=TINY, model_options=None, **changes):
-    """(fresh state, step) of changes to a config."""
-    config = mnist5k.get_config()
-    config.labeled_batch_size = L
-    config.update(changes)
-    mesh = mesh_of(devices, shard_state)
-    model = EfficientNet(row, 10, frozen_blocks=config.frozen_blocks, **model_options or {})
-    schedule = lambda step: jnp.float32(0.01)
-    optimizer = make_optimizer(config, schedule)
-    state = create_state(model, optimizer, 0, 28, mesh)
-    return state, make_train_step(config, model, optimizer, schedule, state)
+def make(devices, shard_state=1, architecture=TINY, options=OPTIONS, settings=SETTINGS, teacher=None):
+    """(fresh state, step)."""
+    network = build_network(architecture, 10, options)
+    optimizer = rmsprop()
+    like = abstract_state(network, optimizer, 28, mesh_of(devices, shard_state))
+    state = create_state(network, optimizer, 0, 28, like)
+    return state, make_train_step(network, optimizer, constant_rate, like, settings, teacher)
 
 
 def train(devices, steps=3, only=(), change_batch=lambda batch: batch, **options):

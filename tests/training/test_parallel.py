@@ -1,22 +1,28 @@
 """Large models and many devices: the same numbers, in less memory on each device."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from ns_jax.errors import UserError
+from ns_jax.models.base import BuildOptions
 from ns_jax.models.efficientnet.stacking import unstack_blocks
 from ns_jax.parallel.mesh import FSDP, make_mesh, state_sharding, whole_on_host
-from tests.training.short_run import DEEP, SMALL, make, mesh_of, train
+from tests.training.short_run import DEEP, LOSS, OPTIONS, SETTINGS, SMALL, make, mesh_of, train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-STILL = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}  # loops and other orders draw other noise
+STILL = BuildOptions(dropout_rate=0.0)  # loops and other orders draw other noise
 
 
-def assert_close(found, wanted, atol=3e-5):
-    assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(one, two, atol=atol)
+IN_TWO_PARTS = dataclasses.replace(SETTINGS, accumulation_steps=2)
+
+
+def assert_close(have, wanted, atol=3e-5):
+    assert jax.tree.structure(have) == jax.tree.structure(wanted)
+    for left, right in zip(jax.tree.leaves(have), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(left, right, atol=atol)
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +39,24 @@ def test_split_state_trains_alike(on_one, shard_state):
 
 def test_split_state_needs_its_share_of_memory():
     """Of the arrays that are split, each device has one part; they are nearly all of it."""
-    state, _ = make(8, shard_state=8, row=SMALL)
+    state, _ = make(8, shard_state=8, architecture=SMALL)
     split = whole = here = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        one = leaf.addressable_shards[0].data
-        if state_sharding(make_mesh(8), path, leaf.shape).is_fully_replicated:
-            assert one.shape == leaf.shape
+        part = leaf.addressable_shards[0].data
+        if state_sharding(make_mesh(8), path, leaf.shape, SMALL.is_split).is_fully_replicated:
+            assert part.shape == leaf.shape
             whole += leaf.nbytes
         else:
-            assert one.nbytes * 8 == leaf.nbytes
+            assert part.nbytes * 8 == leaf.nbytes
             split += leaf.nbytes
-        here += one.nbytes
+        here += part.nbytes
     assert here == whole + split // 8 and split > 10 * whole
 
 
 def test_accumulation_is_batch_norm_in_groups():
     """One device that takes its batch in two parts does what two devices with statistics of their own do."""
-    want = train(2, model_options={"bn_groups": 2})
-    losses, state = train(1, parallel={"accumulation_steps": 2})
+    want = train(2, options=dataclasses.replace(OPTIONS, bn_groups=2))
+    losses, state = train(1, settings=IN_TWO_PARTS)
     np.testing.assert_allclose(losses, want[0], rtol=2e-5)
     assert_close(state.ema_params, want[1].ema_params)
     assert_close(state.batch_stats, want[1].batch_stats)
@@ -58,7 +64,7 @@ def test_accumulation_is_batch_norm_in_groups():
 
 def test_each_device_takes_its_own_rows_in_parts():
     """Two devices that take their rows in two parts do what one does with the rows in another order."""
-    still = {"model_options": STILL, "parallel": {"accumulation_steps": 2}}
+    still = {"options": STILL, "settings": IN_TWO_PARTS}
     other_order = lambda rows: rows.reshape(2, 2, -1, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
     want = train(1, change_batch=lambda batch: jax.tree.map(other_order, batch), **still)
     losses, state = train(2, **still)
@@ -68,9 +74,11 @@ def test_each_device_takes_its_own_rows_in_parts():
 
 def test_loops_split_state_and_sampling_at_once():
     """Equal blocks as loops, rematerialisation, split state and a sampled labeled batch, against none of them."""
-    changes = {"row": DEEP, "labeled_sample_prob": 0.5}
-    want = train(1, model_options=STILL, **changes)
-    losses, state = train(4, shard_state=2, model_options=STILL | {"scan_blocks": True, "remat": True}, **changes)
+    sampled = dataclasses.replace(SETTINGS, loss=dataclasses.replace(LOSS, labeled_sample_prob=0.5))
+    changes = {"architecture": DEEP, "settings": sampled}
+    want = train(1, options=STILL, **changes)
+    loops = dataclasses.replace(STILL, scan_blocks=True, remat=True)
+    losses, state = train(4, shard_state=2, options=loops, **changes)
     np.testing.assert_allclose(losses, want[0], rtol=5e-5)
     assert any("_to_" in name for name in state.params)
     for name in ("params", "batch_stats", "ema_params"):
@@ -80,7 +88,7 @@ def test_loops_split_state_and_sampling_at_once():
 def test_kernels_are_split_by_their_larger_dimension():
     mesh = mesh_of(8, 4)
     key = jax.tree_util.DictKey
-    axis = lambda name, shape: list(state_sharding(mesh, (key("expand"), key(name)), shape).spec)
+    axis = lambda name, shape: list(state_sharding(mesh, (key("expand"), key(name)), shape, SMALL.is_split).spec)
     assert axis("kernel", (1, 1, 16, 96)) == [None, None, None, FSDP]
     assert axis("kernel", (3, 1, 1, 96, 16)) == [None, None, None, FSDP]
     assert axis("kernel", (3, 3, 1, 30)) == axis("bias", (96,)) == axis("scale", (3, 96)) == []

@@ -52,19 +52,28 @@ def _check_order(operations: tuple[str, ...]) -> None:
             raise UserError(f"augmentation {name!r} is named twice: both would draw the same random numbers")
 
 
+def _in_graph(operation, augmentation: Augmentation):
+    """An operation (image, seed, augmentation) as a stream runs it: in a graph, where tensors have no values yet."""
+    return tf.function(lambda image, seed: operation(image, seed, augmentation), autograph=False)
+
+
+def _draw_in_graph(operation, magnitude: Magnitude):
+    """The same for an operation (image, magnitude, draw) of RandAugment."""
+    return tf.function(lambda image, draw: operation(image, magnitude, draw), autograph=False)
+
+
 def _check_randaugment(augmentation: Augmentation, image, seed) -> None:
     """Runs each function of one's own in the RandAugment set: only a few are drawn for an image."""
     settings = augmentation.randaugment
-    functions = get_operations(settings)
-    for entry, function in zip(get_set(settings.set), functions, strict=True):
+    magnitude, draw = Magnitude(settings.magnitude, image.shape[1]), tf.random.stateless_uniform([2], seed)
+    for entry, operation in zip(get_set(settings.set), get_operations(settings), strict=True):
         if callable(entry):
-            draw = tf.random.stateless_uniform([2], seed)
-            magnitude = Magnitude(settings.magnitude, image.shape[1])
-            graph = tf.function(lambda image, draw, run=function, m=magnitude: run(image, m, draw), autograph=False)
-            _run(getattr(entry, "__name__", repr(entry)), graph, image, draw)
+            _run(getattr(entry, "__name__", repr(entry)), _draw_in_graph(operation, magnitude), image, draw)
 
 
-def check_augmentation(augmentation: Augmentation, view_or_shape: View | tuple[int, ...], dtype: str = "float32"):
+def check_augmentation(
+    augmentation: Augmentation, view_or_shape: View | tuple[int, ...], dtype: str = "float32"
+) -> None:
     """Runs every operation on one example.
 
     Args:
@@ -76,8 +85,7 @@ def check_augmentation(augmentation: Augmentation, view_or_shape: View | tuple[i
       UserError: names the operation that does not exist (with the nearest name), comes at a wrong place, fails on the
         example, or returns another shape or dtype.
     """
-    is_image = isinstance(view_or_shape, View)
-    if is_image:
+    if isinstance(view_or_shape, View):
         example = tf.zeros([view_or_shape.size, view_or_shape.size, 3], tf.uint8)
     else:
         example = tf.zeros(view_or_shape, dtype)
@@ -85,14 +93,10 @@ def check_augmentation(augmentation: Augmentation, view_or_shape: View | tuple[i
             raise UserError(f"augmentation {augmentation.crop!r}: the model takes {describe(example)}, not images")
     _check_order(augmentation.operations)
     seed = tf.constant([0, 0], tf.int64)
-    for name, function in augmentation.steps():
-        if name == "randaugment":
+    for name, operation in augmentation.steps():
+        if name == "randaugment" and example.shape.rank == 3:
             _check_randaugment(augmentation, example, seed)
-        if name not in AUGMENTATIONS:
-            # As in a stream: a graph, in which a tensor has no value yet.
-            function = tf.function(
-                lambda image, seed, run=function: run(image, seed, augmentation), autograph=False
-            )  # fmt: skip
-            example = _run(name, function, example, seed)
+        if name in AUGMENTATIONS:
+            example = _run(name, operation, example, seed, augmentation)
         else:
-            example = _run(name, function, example, seed, augmentation)
+            example = _run(name, _in_graph(operation, augmentation), example, seed)

@@ -103,6 +103,8 @@ def test_arrays():
         check_augmentation(Augmentation(("random_area",)), (6,))
     with pytest.raises(UserError, match=r"'pad4': fails on float32 \[6\]"):
         check_augmentation(Augmentation(("pad4",)), (6,))
+    with pytest.raises(UserError, match=r"'randaugment': fails on float32 \[6\]"):
+        check_augmentation(Augmentation(("randaugment",), RandAugmentSettings(set=own("WITH_GREY"))), (6,))
 
 
 def test_the_registries_import_no_tensorflow():

@@ -1,0 +1,419 @@
+"""Every field of an experiment, in one table: default, what it may hold, and what it means.
+
+An experiment (configs/) overrides what differs. Durations carry their unit. An epoch is one pass over the *labeled*
+images, as in the paper. `Unset(float)` is None: what the model's architecture has. Checks of several fields stand
+below the table, one function each.
+"""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from ns_jax.errors import UserError
+from ns_jax.experiment.constraints import (
+    FOLDER_NAME,
+    Constraint,
+    boolean,
+    distinct_names,
+    name,
+    names,
+    number,
+    one_of,
+    show,
+    some_names,
+    text,
+)
+
+# What a field affects, where it is not the result of a run.
+RUN_ONLY = "run only"  # how a run goes
+LOCKSTEP = "lockstep"  # how a run goes, and all processes must have it alike: they wait for each other in it
+
+
+@dataclasses.dataclass(frozen=True)
+class Unset:
+    """The default None of a field that otherwise holds a `kind`."""
+
+    kind: type
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field of a config.
+
+    Attributes:
+      name: with the sections that it is in, as 'noise.dropout_rate'.
+      default: its value, or `Unset(type)`.
+      constraint: what is wrong with a value, see constraints.py.
+      meaning: one or two lines.
+      affects: '' where it decides the result of a run, else RUN_ONLY or LOCKSTEP.
+    """
+
+    name: str
+    default: Any
+    constraint: Constraint
+    meaning: str
+    affects: str = ""
+
+    def problem(self, value: Any) -> str:
+        """Returns what is wrong with a value, or ''."""
+        return "" if value is None and isinstance(self.default, Unset) else self.constraint(value)
+
+
+SEED = number("[0, 2147483647]")
+POSITIVE = number("(0, inf)")
+NOT_NEGATIVE = number("[0, inf)")
+RATE = number("[0, 1)")
+SHARE = number("(0, 1]")
+EPOCHS = number("[0, 1e6]")
+SOME_EPOCHS = number("(0, 1e6]")
+PIXELS = number("[1, 4096]")
+BLOCKS = number("[0, 10000]")
+DEVICES = number("[0, 1000000]")
+BATCH = number("[1, 1000000]")
+RATIO = number("[0, 10000]")
+OPS = number("[0, 100]")
+MAGNITUDE = number("[0, 1000]")
+TEMPERATURE = number("[0.01, 100]")
+SHARD = number("[1, 100000000]")
+COUNT = number("[0, 1000000000]")
+STEPS = number("[1, 1000000000]")
+KEPT = number("[1, 10000]")
+PROFILED = number("[0, 10000]")
+PARTS = number("[1, 10000]")
+
+TABLE = (
+    # name                      default     constraint    meaning (and what it affects, if not the result)
+    # --- Run ---------------------------------------------------------------------------------------
+    ("seed",                    0,          SEED,         "of all randomness"),
+    ("paper_row",               "",         text,         "'TABLE/ROW' of the paper: what is reproduced", RUN_ONLY),
+    ("stages",                  ("label", "select", "train", "finetune", "evaluate"), some_names,
+                                                          "of an iteration in order: names of run/stages.py or "
+                                                          "import paths", LOCKSTEP),
+    ("only_stages",             (),         names,        "set by --stages: only these, this time", LOCKSTEP),
+    # --- Model -------------------------------------------------------------------------------------
+    ("variant",                 "efficientnet-b0", name,  "name of models/registry.py, or package.module:factory"),
+    ("dtype",                   "bfloat16", one_of("bfloat16", "float32"),
+                                                          "of the computation; parameters are float32"),
+    ("init_from",               "",         text,         "start of training: '' (random), 'teacher', or any model "
+                                                          "that ns_jax.load opens; the head is new where the classes "
+                                                          "are others"),
+    ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
+                                                          "0: all is trained"),
+    ("bn_group_size",           0,          DEVICES,      "devices that share batch norm statistics; 0: all of them"),
+    # --- Data: a source is mnist5k:SPLIT, folder:PATH, tfds:NAME/SPLIT or package.module:function:REST
+    ("data.labeled",            "",         text,         "images to train on"),
+    ("data.unlabeled",          "",         text,         "images to pseudo-label; '': supervised training"),
+    ("data.test",               "",         text,         "images to evaluate on"),
+    ("data.dir",                "",         text,         "where TFDS keeps its data; '': its default", RUN_ONLY),
+    ("data.max_broken_fraction", 0.0,       RATE,         "undecodable images that may be skipped (folders)"),
+    # --- Preprocessing -----------------------------------------------------------------------------
+    ("resolution",              Unset(int), PIXELS,       "of training, pixels"),
+    ("test_resolution",         Unset(int), PIXELS,       "of labelling and evaluation, pixels"),
+    ("augment",                 ("random_area", "flip", "randaugment"), names,
+                                                          "operations of training images in order: names of data/ops "
+                                                          "or import paths; (): the clean centre crop"),
+    ("augment_unlabeled",       Unset(tuple), names,      "of pseudo-labeled images; None: as augment"),
+    ("cutout_size",             16,         PIXELS,       "side of the square of operation 'cutout', pixels"),
+    # --- Noise of the student ----------------------------------------------------------------------
+    ("noise.dropout_rate",      Unset(float), RATE,       "before the classifier"),
+    ("noise.stochastic_depth_rate", 0.2,    RATE,         "drop rate approached at the last block (survival 0.8)"),
+    ("noise.randaugment_ops",   2,          OPS,          "of operation 'randaugment': how many an image"),
+    ("noise.randaugment_magnitude", 27.0,   MAGNITUDE,    "10 is the nominal maximum; beyond it extrapolates"),
+    ("noise.randaugment_set",   "official", name,         "operations to draw from: name of a tuple, or "
+                                                          "package.module:NAME"),
+    ("noise.randaugment_form",  "reference", one_of("reference", "pillow"),
+                                                          "the official code, bug for bug, or Pillow's results"),
+    ("noise.model_noise_unlabeled", True,   boolean,      "False: no dropout and stochastic depth on pseudo-labeled "
+                                                          "images"),
+    ("noise.teacher",           False,      boolean,      "True: a noised teacher labels noised images (ablation)"),
+    # --- Training ----------------------------------------------------------------------------------
+    ("labeled_batch_size",      2048,       BATCH,        "images per step, over all devices"),
+    ("unlabeled_ratio",         0,          RATIO,        "unlabeled images per labeled image in a step; 0 without "
+                                                          "data.unlabeled"),
+    ("train_on",                "both",     one_of("both", "pseudo_labels"),
+                                                          "pseudo_labels alone: to be fine-tuned on labeled images"),
+    ("labeled_sample_prob",     1.0,        SHARE,        "share of the labeled batch that counts, where devices "
+                                                          "outnumber it"),
+    ("train_epochs",            350.0,      SOME_EPOCHS,  "passes over the labeled images"),
+    ("schedule_start_epoch",    0.0,        EPOCHS,       "> 0 leaves out the beginning of the schedule"),
+    ("base_learning_rate",      0.016,      POSITIVE,     "per 256 labeled images: 0.128 at 2048"),
+    ("warmup_epochs",           5.0,        EPOCHS,       "linear"),
+    ("decay_epochs",            2.4,        SOME_EPOCHS,  "staircase: learning rate x decay_rate every so many "
+                                                          "epochs"),
+    ("decay_rate",              0.97,       SHARE,        "see decay_epochs"),
+    ("final_base_learning_rate", 0.0,       NOT_NEGATIVE, "> 0 replaces decay_rate: end of the schedule, per 256"),
+    ("weight_decay",            1e-5,       NOT_NEGATIVE, "L2 in the loss, on everything that is not batch norm"),
+    ("rmsprop_decay",           0.9,        RATE,         "of the mean squared gradient"),
+    ("rmsprop_momentum",        0.9,        RATE,         "of the update"),
+    ("rmsprop_epsilon",         1e-3,       POSITIVE,     "inside the root"),
+    ("ema_decay",               0.9999,     RATE,         "warmed up: min(decay, (1 + step) / (10 + step))"),
+    # --- Loss --------------------------------------------------------------------------------------
+    ("label_smoothing",         0.1,        RATE,         "of labels and of hard pseudo-labels"),
+    ("pseudo_label",            "soft",     one_of("soft", "hard"), "the teacher's probabilities, or their maximum"),
+    ("temperature",             1.0,        TEMPERATURE,  "of soft pseudo-labels: probs ** (1 / T), normalised"),
+    ("loss_reduction",          "paper",    one_of("paper", "official"),
+                                                          "mean over both batches, or labeled + ratio * unlabeled"),
+    # --- Pseudo-labels -----------------------------------------------------------------------------
+    ("teacher",                 "",         text,         "folder of the teacher's model; a chain fills it in by "
+                                                          "itself"),
+    ("online_teacher",          False,      boolean,      "True: the teacher labels each batch inside the step (more "
+                                                          "arithmetic, nothing stored); every image is used"),
+    ("eval_batch_size",         1024,       BATCH,        "of labelling and evaluation, over all devices"),
+    ("label_shard_size",        10_000,     SHARD,        "images per pseudo-label file"),
+    ("selection",               "confidence", name,       "rule: name of pseudo_labels/rules.py, or import path"),
+    ("min_confidence",          0.3,        RATE,         "keep pseudo-labels whose score is above this"),
+    ("max_confidence",          1.0,        SHARE,        "and at most this"),
+    ("unlabeled_fraction",      1.0,        SHARE,        "share of the unlabeled images that is used, drawn at "
+                                                          "random"),
+    ("images_per_class",        130_000,    COUNT,        "keep the most confident, duplicate up to it; 0: no "
+                                                          "balancing"),
+    # --- Fine-tuning after training (FixRes), on labeled images only -------------------------------
+    ("finetune.epochs",         0.0,        EPOCHS,       "0: none"),
+    ("finetune.resolution",     Unset(int), PIXELS,       "not below that of training; of the result too"),
+    ("finetune.augment",        (),         names,        "as augment"),
+    ("finetune.frozen_blocks",  0,          BLOCKS,       "as frozen_blocks"),
+    ("finetune.base_learning_rate", 0.0,    NOT_NEGATIVE, "> 0: a schedule of its own; 0: the end of the one before"),
+    # --- Running -----------------------------------------------------------------------------------
+    ("log_every_steps",         100,        STEPS,        "of training", RUN_ONLY),
+    ("checkpoint_every_steps",  1000,       STEPS,        "of training", LOCKSTEP),
+    ("keep_checkpoints",        2,          KEPT,         "the newest so many", LOCKSTEP),
+    ("compilation_cache_dir",   "",         text,         "'': WORKDIR/compilation_cache", RUN_ONLY),
+    ("profile_steps",           0,          PROFILED,     "> 0: a profiler trace of so many training steps "
+                                                          "in logs/", LOCKSTEP),
+    # --- Large models and many devices -------------------------------------------------------------
+    ("parallel.scan_blocks",    False,      boolean,      "equal blocks as a loop: L2 compiles in minutes; noise is "
+                                                          "drawn differently"),
+    ("parallel.remat",          False,      boolean,      "keep each block's input only, compute the rest "
+                                                          "again in the backward pass", LOCKSTEP),
+    ("parallel.shard_state",    1,          DEVICES,      "devices that share one copy of parameters, "
+                                                          "optimiser and EMA; 0: all", LOCKSTEP),
+    ("parallel.accumulation_steps", 1,      PARTS,        "parts of a batch, one after the other, each with batch "
+                                                          "norm of its own"),
+    # --- Chain: `chain` holds the overrides of each iteration; its teacher is the model of the one before
+    ("chain_order",             (),         distinct_names,
+                                                          "names in `chain` in order; (): by the numbers they end in"),
+)  # fmt: skip
+
+# Each entry of the field `evaluations` becomes WORKDIR/.../evaluations/NAME.json, and holds:
+EVALUATION = {
+    "type":    ("classification", name,           "evaluator of ns_jax/evaluators, or an import path"),
+    "data":    ("",               text,           "source; '': data.test"),
+    "classes": ((),               distinct_names, "names of classes: only between them is chosen; (): all"),
+}  # fmt: skip
+
+FIELDS = {row[0]: Field(*row) for row in TABLE}
+SECTIONS = {field.partition(".")[0] for field in FIELDS if "." in field}
+
+# Fields of version 0.1 that are gone, and what does the same.
+REPLACED = {
+    "crop": "augment, a tuple of operations, as ('random_area', 'flip', 'randaugment')",
+    "flip": "'flip' in augment, a tuple of operations, as ('random_area', 'flip', 'randaugment')",
+    "noise.randaugment_exclude": "noise.randaugment_set, the name of a tuple of operations (as 'digits'), or its "
+    "import path",
+    "noise.augment_unlabeled": "augment_unlabeled, a tuple of operations: () instead of False",
+}
+
+
+def defaults() -> ConfigDict:
+    """Returns a locked config with every default: the paper's recipe (ImageNet) without a data set.
+
+    `chain` and `evaluations` are open for entries, as `c.chain.iteration_1 = {"train_epochs": 700.0}`.
+    """
+    config = ConfigDict()
+    for field in FIELDS.values():
+        section, _, leaf = field.name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        holder = config[section] if section else config
+        is_unset = isinstance(field.default, Unset)
+        holder[leaf] = config_dict.placeholder(field.default.kind) if is_unset else field.default
+    config.evaluations = {"test": {key: default for key, (default, _, _) in EVALUATION.items()}}
+    config.chain = ConfigDict()
+    config.lock()
+    config.chain.unlock()
+    config.evaluations.unlock()
+    return config
+
+
+def value_of(config: ConfigDict, field: str) -> Any:
+    """Returns the value of a field by its full name, as 'noise.dropout_rate'."""
+    for part in field.split("."):
+        config = config[part]
+    return config
+
+
+def unknown_field(field: str) -> str:
+    """Returns what to say of a field that does not exist: what replaced it, or the nearest that does."""
+    if field in REPLACED:
+        return f"{field} is no longer a field: set {REPLACED[field]}"
+    known = [*FIELDS, *SECTIONS, "chain", "evaluations"]
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(field, known, n=1) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(field.rpartition(".")[2], leaves, n=1)
+    ]
+    hint = f", did you mean {near[0]}?" if near else ""
+    return f"there is no field {field}{hint} (ns_jax/experiment/fields.py has the table)"
+
+
+# --- Checks of one field -------------------------------------------------------------------------------
+
+
+def require(condition: Any, problem: str) -> None:
+    """Raises UserError with `problem` unless `condition` is true."""
+    if not condition:
+        raise UserError(problem)
+
+
+def check_each_field(config: ConfigDict, has_teacher: bool) -> None:
+    for field in FIELDS.values():
+        value = value_of(config, field.name)
+        problem = field.problem(value)
+        require(not problem, f"{field.name}={show(value)} {problem}")
+
+
+def check_evaluations(config: ConfigDict, has_teacher: bool) -> None:
+    from ns_jax.registry import is_import_path
+
+    for title, evaluation in config.evaluations.items():
+        require(FOLDER_NAME.fullmatch(title), f"evaluations: {title!r} is no name for a file (letters, digits, -, _)")
+        for key, (_, constraint, _) in EVALUATION.items():
+            problem = constraint(evaluation[key])
+            require(not problem, f"evaluations.{title}.{key}={show(evaluation[key])} {problem}")
+        # An evaluator from elsewhere may have options of its own.
+        if not is_import_path(evaluation.type):
+            surplus = sorted(set(evaluation) - set(EVALUATION))
+            require(not surplus, f"evaluations.{title}: there is no {surplus[:1]}, only {', '.join(EVALUATION)}")
+
+
+# --- Checks of several fields, one function each -------------------------------------------------------
+
+
+def check_data(config: ConfigDict, has_teacher: bool) -> None:
+    require(config.data.labeled, "data.labeled is empty: name the labeled images")
+    require(config.data.test, "data.test is empty: name the labeled images to evaluate on")
+
+
+def check_teacher(config: ConfigDict, has_teacher: bool) -> None:
+    if config.data.unlabeled:
+        require(config.unlabeled_ratio > 0, "unlabeled_ratio must be above 0 with data.unlabeled")
+        require(has_teacher, "data.unlabeled is set, but there is no teacher: set teacher to a model folder")
+        return
+    require(not config.teacher, "teacher is set, but data.unlabeled is empty: there is nothing to label")
+    require(
+        config.train_on == "both", f"train_on={config.train_on!r} without data.unlabeled: there are no pseudo-labels"
+    )
+
+
+def check_start(config: ConfigDict, has_teacher: bool) -> None:
+    require(config.init_from != "teacher" or has_teacher, "init_from='teacher', but there is no teacher")
+    require(
+        not config.frozen_blocks or config.init_from,
+        f"frozen_blocks={config.frozen_blocks} without init_from would freeze random weights",
+    )
+
+
+def check_model(config: ConfigDict, has_teacher: bool) -> None:
+    from ns_jax.models.registry import get_architecture
+
+    model = get_architecture(config.variant)
+    for field, able in (("scan_blocks", model.can_scan), ("remat", model.can_remat)):
+        require(not config.parallel[field] or able, f"parallel.{field}: model {config.variant} has no {field}")
+    for field in ("frozen_blocks", "finetune.frozen_blocks"):
+        frozen = value_of(config, field)
+        require(frozen <= model.num_blocks, f"{field}={frozen}: {config.variant} has {model.num_blocks} blocks")
+
+
+def check_resolutions(config: ConfigDict, has_teacher: bool) -> None:
+    from ns_jax.models.base import ImageInputs
+    from ns_jax.models.registry import get_architecture
+
+    inputs = get_architecture(config.variant).inputs
+    if not isinstance(inputs, ImageInputs):
+        for field in ("resolution", "test_resolution", "finetune.resolution"):
+            value = value_of(config, field)
+            require(value is None, f"{field}={value}: {config.variant} takes arrays of one shape, not images")
+        return
+    trained_at, tuned_at = config.resolution or inputs.resolution, config.finetune.resolution
+    require(
+        tuned_at is None or tuned_at >= trained_at,
+        f"finetune.resolution={tuned_at} is below that of training, {trained_at}",
+    )
+
+
+def check_schedule(config: ConfigDict, has_teacher: bool) -> None:
+    require(
+        not config.final_base_learning_rate
+        or (config.final_base_learning_rate < config.base_learning_rate and config.decay_rate < 1),
+        "final_base_learning_rate must be below base_learning_rate, and decay_rate below 1",
+    )
+    tune = config.finetune
+    require(
+        tune.epochs <= config.train_epochs or tune.base_learning_rate,
+        f"finetune.epochs={tune.epochs} is longer than train_epochs: give finetune.base_learning_rate",
+    )
+
+
+def check_batches(config: ConfigDict, has_teacher: bool) -> None:
+    batch = config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio
+    require(
+        not config.data.unlabeled or abs(batch - round(batch)) < 1e-6,
+        f"labeled_batch_size * labeled_sample_prob * unlabeled_ratio = {batch} is not a whole number of images",
+    )
+
+
+def check_selection(config: ConfigDict, has_teacher: bool) -> None:
+    require(config.max_confidence > config.min_confidence, "max_confidence must be above min_confidence")
+
+
+def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
+    if not config.online_teacher:
+        return
+    require(config.data.unlabeled, "online_teacher without data.unlabeled: there is nothing to label")
+    every_image = {"min_confidence": 0.0, "max_confidence": 1.0, "images_per_class": 0, "unlabeled_fraction": 1.0}
+    for field, value in every_image.items():
+        require(
+            config[field] == value, f"online_teacher uses every image, so {field} must be {value}, not {config[field]}"
+        )
+    require(not config.noise.teacher, "online_teacher is not noised: set noise.teacher=False")
+
+
+CHECKS = (
+    check_each_field,
+    check_evaluations,
+    check_data,
+    check_teacher,
+    check_start,
+    check_model,
+    check_resolutions,
+    check_schedule,
+    check_batches,
+    check_selection,
+    check_online_teacher,
+)
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks a config before anything heavy starts.
+
+    Names of operations, rules, evaluators and stages are checked where they are looked up, which imports more.
+
+    Raises:
+      UserError: it is impossible; names the iteration and the field, and says why.
+    """
+    from ns_jax.experiment.chain import iterations
+
+    resolved = iterations(config)
+    for position, (title, iteration) in enumerate(resolved):
+        for check in CHECKS:
+            try:
+                check(iteration, has_teacher=bool(position or iteration.teacher))
+            except UserError as error:
+                raise UserError(f"{title}: {error}" if title else str(error)) from None
+    # The first iteration of a chain has the ratio of the others, without meaning.
+    require(
+        not config.unlabeled_ratio or any(iteration.data.unlabeled for _, iteration in resolved),
+        f"unlabeled_ratio={config.unlabeled_ratio} without data.unlabeled: name the unlabeled images, or set "
+        "unlabeled_ratio=0 for supervised training",
+    )

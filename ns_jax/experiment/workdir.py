@@ -1,0 +1,145 @@
+"""Whose a workdir is, and which models its run ends with."""
+
+import json
+import re
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from ns_jax.errors import UserError
+from ns_jax.experiment.chain import iterations
+from ns_jax.experiment.fingerprint import deciding_fields, flatten
+from ns_jax.experiment.saved import load_config, read_saved, save_config
+from ns_jax.files import check_writable, read_json
+
+
+def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
+    """Writes config.json into the workdir, or checks that the one there is of the same run.
+
+    The same run may go on with other fields that do not decide the result, with more evaluations, and with more
+    iterations at the end of its chain.
+
+    Raises:
+      UserError: it cannot be written, or belongs to another run; names the fields that differ.
+    """
+    path = workdir / "config.json"
+    try:
+        check_writable(path)
+    except Exception as error:  # buckets raise many kinds
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise UserError(f"{workdir} cannot be written ({reason}): choose another --workdir") from None
+    if not path.exists():
+        _refuse_results_without_config(workdir, config)
+        save_config(path, config)
+        return
+    there = load_config(path)
+    differences = differing_fields(there, config)
+    if differences:
+        more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
+        raise UserError(
+            f"{workdir} belongs to another config ({', '.join(differences[:4])}{more}): choose another --workdir, or "
+            "delete this one"
+        )
+    _add_what_is_new(path, there, config)
+
+
+def _refuse_results_without_config(workdir: epath.Path, config: ConfigDict) -> None:
+    """Raises UserError where a run has left results: without its config, nobody knows whether they are of this one."""
+    for name, _ in iterations(config):
+        for folder in ("labels", "checkpoints", "model"):
+            if (workdir / name / folder).exists():
+                raise UserError(
+                    f"{workdir / name / folder} exists, but {workdir} has no config.json that says of which run it is: "
+                    "put it back, or choose another --workdir"
+                )
+
+
+def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
+    """Returns 'FIELD is A there and B here' for what decides the results of two runs and differs.
+
+    Iterations that only one of them has after those of the other, and evaluations that only one has, do not count.
+    """
+    names_there, names_here = ([name for name, _ in iterations(config)] for config in (there, here))
+    common = min(len(names_there), len(names_here))
+    if names_there[:common] != names_here[:common]:
+        shown_there, shown_here = (", ".join(names).strip() or "one" for names in (names_there, names_here))
+        return [f"the iterations are {shown_there} there and {shown_here} here"]
+    differing: dict[str, list[str]] = {}  # the text, to the iterations that it is true of
+    for (name, one), (_, other) in zip(iterations(there), iterations(here), strict=False):
+        fields_there, fields_here = comparable_fields(one), comparable_fields(other)
+        for field in sorted(fields_there.keys() | fields_here.keys()):
+            if field.startswith("evaluations.") and not _in_both(field, one, other):
+                continue
+            value_there, value_here = fields_there.get(field), fields_here.get(field)
+            if value_there != value_here:
+                text = f"{field} is {value_there!r} there and {value_here!r} here"
+                differing.setdefault(text, []).append(name)
+    return [text if len(names) == common else f"{text} in {' and '.join(names)}" for text, names in differing.items()]
+
+
+def comparable_fields(iteration: ConfigDict) -> dict[str, Any]:
+    """Returns what decides the results of an iteration: those of its models, and of each of its evaluations."""
+    evaluations = {key: value for key, value in flatten(iteration).items() if key.startswith("evaluations.")}
+    return json.loads(json.dumps(deciding_fields(iteration) | evaluations))
+
+
+def _in_both(field: str, one: ConfigDict, other: ConfigDict) -> bool:
+    evaluation = field.split(".")[1]
+    return evaluation in one.evaluations and evaluation in other.evaluations
+
+
+def _add_what_is_new(path: epath.Path, there: ConfigDict, here: ConfigDict) -> None:
+    """Writes iterations and evaluations that a finished run has got since into its config.json."""
+    union = ConfigDict(there).copy_and_resolve_references()
+    with union.unlocked():
+        if len(here.chain) > len(there.chain):
+            union.chain, union.chain_order = here.chain, here.chain_order
+        for name, evaluation in here.evaluations.items():
+            if name not in union.evaluations:
+                union.evaluations[name] = evaluation
+    if flatten(union) != flatten(there):
+        save_config(path, union)
+
+
+def result_models(workdir: epath.Path) -> dict[str, epath.Path]:
+    """Returns {iteration: folder of the model that it ends with} of a run in order, whether it is there yet or not.
+
+    The iteration of a run without a chain is ''. Of a folder without config.json, and of a run of version 0.1, the
+    iterations are those folders with a model whose names end in numbers.
+
+    Raises:
+      UserError: config.json is damaged or of a later version.
+    """
+    workdir = epath.Path(workdir)
+    path = workdir / "config.json"
+    if path.exists() and not _is_version_1(read_json(path)):
+        return {result["name"]: workdir / result["model"] for result in read_saved(path)["iterations"]}
+    found = {}
+    for folder in sorted(workdir.glob("*"), key=_number_at_end):
+        if _number_at_end(folder) >= 0 and (model := _last_model(folder)):
+            found[folder.name] = model
+    return found or {"": _last_model(workdir) or workdir / "model"}
+
+
+def run_iterations(workdir: epath.Path) -> list[str]:
+    """Returns the names of a run's iterations in order, [''] where it has no chain; see `result_models`."""
+    return list(result_models(workdir))
+
+
+def _is_version_1(saved: Any) -> bool:
+    return isinstance(saved, dict) and "format_version" not in saved
+
+
+def _number_at_end(folder: epath.Path) -> int:
+    """Returns the number in which a folder's name ends, or -1."""
+    ending = re.search(r"[0-9]+$", folder.name)
+    return int(ending[0]) if ending else -1
+
+
+def _last_model(folder: epath.Path) -> epath.Path | None:
+    """Returns the folder of the fine-tuned model, of the trained one where there is none, or None."""
+    for model in (folder / "finetune" / "model", folder / "model"):
+        if model.exists():
+            return model
+    return None
