@@ -7,21 +7,27 @@ import sys
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 from ml_collections.config_flags import tuple_parser
 
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import FIELDS, SECTIONS, unknown_field
+from ns_jax.experiment.fields import EVALUATION, FIELDS, SECTIONS, Unset, unknown_field, value_of
 from ns_jax.experiment.opening import open_config
 
 FLAGS = flags.FLAGS
+OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]*)")
+# The arguments in which ml_collections looks for --config.FIELD=VALUE; `parse_flags` fills it.
+ARGUMENTS: list[str] = []
 
 
-class ConfigParser(config_flags.ConfigFileFlagParser):
+class ConfigParser(flags.ArgumentParser):
     """Opens what --config names, see `open_config`."""
 
-    def parse(self, path: str) -> ConfigDict:
-        return open_config(path)
+    def parse(self, argument: str) -> ConfigDict:
+        config = open_config(argument)
+        for field in overridden_fields(ARGUMENTS):
+            make_room(config, field)
+        return config
 
 
 class TupleParser(tuple_parser.TupleParser):
@@ -30,24 +36,25 @@ class TupleParser(tuple_parser.TupleParser):
     def parse(self, argument) -> tuple:
         if argument is None:
             return ()
-        arguments = argument if isinstance(argument, list | tuple) else [argument]
-        return tuple(item for part in arguments for item in _items(part))
+        parts = argument if isinstance(argument, list | tuple) else [argument]
+        return tuple(item for part in parts for item in _items(part))
 
 
 def _items(argument) -> tuple:
     """Returns the items of one argument of a tuple."""
     if not isinstance(argument, str):
         return (argument,)
-    try:
-        value = ast.literal_eval(argument)
-    except (SyntaxError, ValueError):
-        return tuple(item.strip() for item in argument.split(",") if item.strip())
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
+    if argument.strip()[:1] in ("(", "[", "'", '"'):
+        value = ast.literal_eval(argument.strip())
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+    return tuple(item.strip() for item in argument.split(",") if item.strip())
 
 
 config_flags.register_flag_parser_for_type(tuple, TupleParser())
-config_flags.DEFINE_config_file("config", None, "FILE.py, as in configs/, or WORKDIR/config.json.", lock_config=True)
-FLAGS["config"].parser = ConfigParser("config")
+config_flags.DEFINE_config_file(
+    "config", None, "FILE.py, as in configs/, or WORKDIR/config.json.", lock_config=True, sys_argv=ARGUMENTS
+)
+FLAGS["config"].parser = ConfigParser()
 flags.DEFINE_list("stages", None, "Only these stages, as label, select, train, finetune, evaluate.")
 flags.mark_flag_as_required("config")
 
@@ -55,38 +62,79 @@ flags.mark_flag_as_required("config")
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses as absl does, with one line instead of a traceback for what cannot be read."""
     try:
-        check_overrides(FLAGS.read_flags_from_files(argv, force_gnu=False))
+        ARGUMENTS[:] = FLAGS.read_flags_from_files(argv, force_gnu=False)
+        for field in overridden_fields(ARGUMENTS):
+            check_field(field)
         return FLAGS(argv)
     except UserError as error:
         fail(UserError(f"--config: {one_line(error)}"))
     except flags.Error as error:
         fail(UserError(f"{one_line(error)} (--help lists the flags, ns_jax/experiment/fields.py the fields)"))
     except Exception as error:  # ml_collections lets pass whatever a wrong name or value makes Python say
-        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
-        text = f"unknown field {cause.args[0]}" if isinstance(cause, KeyError) and cause.args else cause
-        fail(UserError(f"--config: {one_line(text)}"))
+        fail(UserError(f"--config: {one_line(error)}"))
 
 
-def check_overrides(argv: list[str]) -> None:
-    """Raises UserError for an argument --config.FIELD=VALUE whose field does not exist."""
-    for argument in argv[1:]:
-        if argument == "--":
-            return
-        override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if not override:
-            continue
-        field = override[1]
-        if "[" in field:
-            name = field.partition("[")[0]
-            raise UserError(f"{field}: a tuple is given as a whole, as --config.{name}=A,B")
-        field = re.sub(r"^chain\.[^.]*\.", "", field)
-        if field not in FIELDS and field not in SECTIONS and field.partition(".")[0] not in ("chain", "evaluations"):
-            raise UserError(unknown_field(field))
+def overridden_fields(arguments: list[str]) -> list[str]:
+    """Returns the fields of --config.FIELD=VALUE and --noconfig.FIELD in a command."""
+    options = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
+    return [override[1] for argument in options if (override := OVERRIDE.match(argument))]
+
+
+def check_field(field: str) -> None:
+    """Raises UserError where a command names a field that does not exist."""
+    if "[" in field:
+        name = field.partition("[")[0]
+        raise UserError(f"{field}: a tuple is given as a whole, as --config.{name}=A,B")
+    part, _, rest = field.partition(".")
+    inner = rest.partition(".")[2]
+    if part == "evaluations" and inner:
+        return
+    if part == "chain" and inner:
+        field = inner
+    if field in SECTIONS or field.partition(".")[0] in ("chain", "evaluations"):
+        raise UserError(f"{field} holds several fields: set one of them")
+    if field not in FIELDS:
+        raise UserError(unknown_field(field))
+
+
+def make_room(config: ConfigDict, field: str) -> None:
+    """Adds the entry that a command overrides, where `chain` or `evaluations` does not have it yet."""
+    part, _, rest = field.partition(".")
+    name, _, inner = rest.partition(".")
+    with config.unlocked():
+        if part == "evaluations":
+            entry = _entry(config.evaluations, name)
+            if inner not in EVALUATION and inner not in entry:
+                raise UserError(f"{field}: an evaluation has {', '.join(EVALUATION)}")
+            if inner not in entry:
+                entry[inner] = EVALUATION[inner][0]
+        elif part == "chain":
+            if name not in config.chain:
+                have = ", ".join(config.chain) or "there is none"
+                raise UserError(f"{field}: chain has no iteration {name} ({have})")
+            _add_override(config.chain[name], inner, value_of(config, inner))
+
+
+def _entry(config: ConfigDict, name: str) -> ConfigDict:
+    """Returns the config called `name` in another, which is added where there is none."""
+    if name not in config:
+        config[name] = ConfigDict()
+    return config[name]
+
+
+def _add_override(overrides: ConfigDict, field: str, value) -> None:
+    """Adds a field with its value in the whole run to an iteration's overrides, for the command to replace."""
+    section, _, leaf = field.rpartition(".")
+    holder = _entry(overrides, section) if section else overrides
+    if leaf not in holder:
+        default = FIELDS[field].default
+        holder[leaf] = config_dict.placeholder(default.kind) if isinstance(default, Unset) else value
 
 
 def one_line(text) -> str:
-    """Returns a message without line breaks."""
-    return " ".join(str(text).split())
+    """Returns a message without line breaks, and without the middle of a very long one."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= 500 else f"{line[:300]} ... {line[-190:]}"
 
 
 def fail(error: Exception) -> NoReturn:

@@ -6,6 +6,7 @@ import sys
 from absl import app, flags, logging
 
 from ns_jax.errors import UserError
+from ns_jax.host_memory import use_cpu_alone
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("from", None, "A path or a name, as for ns_jax.load.")
@@ -46,10 +47,10 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"the program written does not run here: {reason}") from error
-        error = np.abs(got - want).max() / max(want.std(), 1e-30)
-        if not error <= TOLERANCE:
-            raise UserError(f"the program written differs in its logits by {error:.1e} of their deviation")
-        return f"its logits differ by {error:.1e} of their standard deviation", []
+        difference = np.abs(got - want).max() / max(want.std(), 1e-30)
+        if not difference <= TOLERANCE:
+            raise UserError(f"the program written differs in its logits by {difference:.1e} of their deviation")
+        return f"its logits differ by {difference:.1e} of their standard deviation", []
     again = formats.read(path, artifact.metadata["variant"] if name == "artifact" else None)
     same = jax.tree.map(np.array_equal, artifact.variables, again.variables)
     if not all(jax.tree.leaves(same)):
@@ -116,4 +117,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    use_cpu_alone()
     app.run(main)

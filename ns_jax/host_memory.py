@@ -18,7 +18,18 @@ TUNABLES = {
     "glibc.malloc.trim_threshold": 1 << 40,  # nothing goes back to the system
     "glibc.malloc.arena_max": 1,  # other arenas would map large blocks all the same
 }
-ACCELERATORS = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*")
+ACCELERATORS = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*", "/dev/kfd")  # TPUs, GPUs
+
+
+def has_accelerator() -> bool:
+    """Whether this machine may have a TPU or a GPU: always, where it is not Linux, which shows them as files."""
+    return not sys.platform.startswith("linux") or any(map(glob.glob, ACCELERATORS))
+
+
+def use_cpu_alone() -> None:
+    """Keeps jax from looking for accelerators that are not there: libtpu prints about it. Call before importing jax."""
+    if not has_accelerator():
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
 def restart_with_kept_memory() -> None:
@@ -30,7 +41,7 @@ def restart_with_kept_memory() -> None:
     before = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc" in before or not sys.platform.startswith("linux"):
         return
-    if any(map(glob.glob, ACCELERATORS)) and os.environ.get("JAX_PLATFORMS") != "cpu":
+    if has_accelerator() and os.environ.get("JAX_PLATFORMS") != "cpu":
         return
     name, version = platform.libc_ver()
     if name != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < (2, 35):

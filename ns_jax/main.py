@@ -7,9 +7,9 @@ import traceback
 
 from absl import app, flags, logging
 
-from ns_jax.command_line import fail, one_line, only_stages, parse_flags
+from ns_jax.command_line import fail, one_line, parse_flags
 from ns_jax.errors import Stopped, UserError
-from ns_jax.host_memory import restart_with_kept_memory
+from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
@@ -22,7 +22,7 @@ def end_stopped(stopped: Stopped) -> None:
 
     if jax.process_index() == 0:
         print(stopped, flush=True)
-    # Waits until every host is here: they could not outlive the lead.
+    # Waits until every host is here: they could not outlive process 0.
     jax.distributed.shutdown()
     # At once, as by the signal itself: threads still read images.
     os._exit(143)
@@ -79,19 +79,20 @@ def main(argv) -> None:
     if len(argv) > 1:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
     config = FLAGS.config
-    if FLAGS.stages:
-        only_stages(config, FLAGS.stages)
     try:
-        from ns_jax.experiment.config import validate
+        from ns_jax.experiment.chain import only_stages
+        from ns_jax.experiment.fields import validate
 
+        if FLAGS.stages:
+            only_stages(config, FLAGS.stages)
         validate(config)
         from etils import epath
 
         workdir = epath.Path(os.path.abspath(FLAGS.workdir) if "://" not in FLAGS.workdir else FLAGS.workdir)
         set_up(config, workdir)
-        from ns_jax.run import orchestrate as iteration
+        from ns_jax.run import orchestrate
 
-        iteration.run(config, workdir)
+        orchestrate.run(config, workdir)
     except Stopped as stopped:
         end_stopped(stopped)
     except UserError as error:
@@ -113,6 +114,7 @@ def main(argv) -> None:
 
 
 def entry_point() -> None:
+    use_cpu_alone()
     restart_with_kept_memory()
     app.run(main, flags_parser=parse_flags)
 

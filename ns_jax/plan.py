@@ -12,8 +12,9 @@ import sys
 
 from absl import app, flags
 
-from ns_jax.command_line import fail, only_stages, parse_flags
+from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
+from ns_jax.experiment.chain import only_stages
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16.")
@@ -180,7 +181,8 @@ def run() -> None:
     Raises:
       UserError: something does not fit, or cannot be planned.
     """
-    from ns_jax.experiment.config import iterations, validate
+    from ns_jax.experiment.chain import iterations
+    from ns_jax.experiment.fields import validate
     from ns_jax.planning.hardware import describe_topology, parse_topology
     from ns_jax.planning.programs import Counts
 
@@ -225,7 +227,7 @@ def advice(found, row) -> str:
 
 def get_result(config):
     """(row, resolution in pixels) of what an iteration makes."""
-    from ns_jax.experiment.config import finetune_config
+    from ns_jax.experiment.chain import finetune_config
     from ns_jax.models.variants import get_variant
 
     row = get_variant(config.variant)

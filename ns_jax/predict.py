@@ -8,6 +8,7 @@ import sys
 from absl import app, flags
 
 from ns_jax.errors import UserError
+from ns_jax.host_memory import use_cpu_alone
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A path or a name, as for ns_jax.load.")
@@ -37,7 +38,7 @@ def image_files(arguments: list[str]) -> list[str]:
 
 
 def _images_below(root: str) -> list[str]:
-    from ns_jax.data.sources import IMAGE_SUFFIXES
+    from ns_jax.data.sources.base import IMAGE_SUFFIXES
 
     images, others, seen = [], 0, set()
     for folder, inner, names in os.walk(root, onerror=_raise, followlinks=True):
@@ -132,7 +133,8 @@ def write_files(results: list, json_path: str | None, csv_path: str | None) -> N
 
 
 def main(argv) -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # not every name of a file can be printed
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every name of a file can be printed
     results, failed = [], 0
     try:
         files = image_files(argv[1:])
@@ -163,4 +165,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    use_cpu_alone()
     app.run(main)

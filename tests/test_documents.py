@@ -22,10 +22,7 @@ for number, arguments in enumerate(json.loads(sys.argv[2])):
     if not child:
         if hasattr(module, "define_flags"):
             module.define_flags()
-        sys.argv = [sys.argv[1], *arguments]  # read for fields of the config
-        getattr(module, "parse_flags", flags.FLAGS)(sys.argv)
-        if "config" in flags.FLAGS:
-            flags.FLAGS.config.keys()  # reads the file
+        getattr(module, "parse_flags", flags.FLAGS)([sys.argv[1], *arguments])
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         failed.append(number)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import safetensors.numpy
@@ -98,7 +99,7 @@ def _check_fingerprint(fingerprint: str, metadata: dict, path: epath.Path) -> No
         )
 
 
-def describe_differences(have: dict[str, tuple], want: dict[str, tuple], limit: int = 20) -> str:
+def describe_differences(have: Mapping[str, tuple], want: Mapping[str, tuple], limit: int = 20) -> str:
     """The first `limit` missing, surplus and misshapen arrays of {name: shape}; empty where there is none."""
     problems = [f"missing {key}" for key in sorted(want.keys() - have.keys())]
     problems += [f"surplus {key}" for key in sorted(have.keys() - want.keys())]

@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -51,6 +52,8 @@ def find_file(path_text: str) -> Path:
       UserError: neither the current folder nor the package has it (names the nearest of the package).
     """
     path = Path(path_text)
+    if not path_text:
+        raise UserError("it names no file, as configs/mnist5k.py")
     if path.is_file():
         return path
     import ns_jax.configs
@@ -92,19 +95,19 @@ def _run_line_by_line(function: Callable[[], Any], path: Path) -> Any:
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame for frame in frames if frame.filename == str(path)] or frames
         where = f"{_shorten(inside[-1].filename)}, line {inside[-1].lineno}"
-        raise UserError(f"{where}: {_explain(error)}") from None
+        raise UserError(f"{where}: {_explain(error, inside[-1].line or '')}") from None
 
 
-def _explain(error: BaseException) -> str:
-    """Returns what an error says, on one line."""
+def _explain(error: BaseException, line: str) -> str:
+    """Returns what an error says, on one line. `line` is where it was raised."""
     if isinstance(error, SystemExit):
         return f"ends the program (SystemExit {error.code!r}) instead of returning a config"
-    # A locked config says which key it has not.
-    key = getattr(error, "name", None) if isinstance(error, AttributeError) else None
     words = " ".join(str(error).split())
     if isinstance(error, AttributeError | KeyError) and "does not exist and cannot be added" in words:
-        key = key or words.split('"')[1]
-        return unknown_field(key)
+        # A locked config names the key that it has not, but not the section in which it was looked for.
+        key = words.split('"')[1]
+        in_section = re.search(rf"\b({'|'.join(SECTIONS)})\.{re.escape(key)}\b", line)
+        return unknown_field(in_section[0] if in_section else key)
     is_said_by_hand = isinstance(error, UserError | ValueError)
     return words[:500] if is_said_by_hand and words else f"{type(error).__name__}: {words}"[:500]
 

@@ -1,4 +1,11 @@
-"""config.json of a run: the resolved config, from which it can be repeated, and where its models are."""
+"""config.json of a run: the resolved config, from which the run can be repeated, and where its models are.
+
+format_version   2
+ns_jax           version that wrote the file
+iterations       names in order; [''] without a chain
+results          {name of an iteration: folder of the model that it ends with, below the workdir}
+config           every field, nested
+"""
 
 from typing import Any
 
@@ -15,14 +22,21 @@ FORMAT_VERSION = 2  # version 1 has no 'format_version'
 
 
 def save_config(path: epath.Path, config: ConfigDict) -> None:
-    """Writes every field of a config, the version of ns_jax, and per iteration, in order, where its result will be."""
+    """Writes config.json; `only_stages` is of one command, and left out."""
     values = config.to_dict()
     values["only_stages"] = ()
-    results = [
-        {"name": name, "model": f"{name}/{'finetune/' if iteration.finetune.epochs else ''}model".removeprefix("/")}
-        for name, iteration in iterations(config)
-    ]
-    saved = {"format_version": FORMAT_VERSION, "ns_jax": VERSION, "iterations": results, "config": values}
+    resolved = iterations(config)
+    results = {
+        name: f"{name}/{'finetune/' if iteration.finetune.epochs else ''}model".removeprefix("/")
+        for name, iteration in resolved
+    }
+    saved = {
+        "format_version": FORMAT_VERSION,
+        "ns_jax": VERSION,
+        "iterations": [name for name, _ in resolved],
+        "results": results,
+        "config": values,
+    }
     write_json(path, saved)
 
 
@@ -39,21 +53,16 @@ def read_saved(path: epath.Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged (it holds no dictionary): choose another --workdir")
     if "format_version" not in saved:
         raise UserError(
-            f"{path} is not of this version of ns_jax but of 0.1: the models beside it open with ns_jax.load, and "
-            "training needs another --workdir"
+            f"{path} belongs to a run of version 0.1: its models open with ns_jax.load; to train, choose another "
+            "--workdir"
         )
     if saved["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{path} has format_version {saved['format_version']!r} (of ns_jax {saved.get('ns_jax')}), and this "
             f"version {VERSION} reads {FORMAT_VERSION}: install the one that wrote it"
         )
-    results = saved.get("iterations")
-    are_named = isinstance(results, list) and all(
-        isinstance(result, dict) and all(isinstance(result.get(key), str) for key in ("name", "model"))
-        for result in results
-    )
-    if not are_named or not isinstance(saved.get("config"), dict):
-        raise UserError(f"{path} is damaged (config or iterations are missing): choose another --workdir")
+    if not isinstance(saved.get("config"), dict):
+        raise UserError(f"{path} is damaged (it holds no config): choose another --workdir")
     return saved
 
 

@@ -1,7 +1,6 @@
-"""Whose a workdir is, and which models its run ends with."""
+"""Whose a workdir is."""
 
 import json
-import re
 from typing import Any
 
 from etils import epath
@@ -10,8 +9,8 @@ from ml_collections import ConfigDict
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.fingerprint import deciding_fields, flatten
-from ns_jax.experiment.saved import load_config, read_saved, save_config
-from ns_jax.files import check_writable, read_json
+from ns_jax.experiment.saved import load_config, save_config
+from ns_jax.files import check_writable
 
 
 def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
@@ -100,46 +99,3 @@ def _add_what_is_new(path: epath.Path, there: ConfigDict, here: ConfigDict) -> N
                 union.evaluations[name] = evaluation
     if flatten(union) != flatten(there):
         save_config(path, union)
-
-
-def result_models(workdir: epath.Path) -> dict[str, epath.Path]:
-    """Returns {iteration: folder of the model that it ends with} of a run in order, whether it is there yet or not.
-
-    The iteration of a run without a chain is ''. Of a folder without config.json, and of a run of version 0.1, the
-    iterations are those folders with a model whose names end in numbers.
-
-    Raises:
-      UserError: config.json is damaged or of a later version.
-    """
-    workdir = epath.Path(workdir)
-    path = workdir / "config.json"
-    if path.exists() and not _is_version_1(read_json(path)):
-        return {result["name"]: workdir / result["model"] for result in read_saved(path)["iterations"]}
-    found = {}
-    for folder in sorted(workdir.glob("*"), key=_number_at_end):
-        if _number_at_end(folder) >= 0 and (model := _last_model(folder)):
-            found[folder.name] = model
-    return found or {"": _last_model(workdir) or workdir / "model"}
-
-
-def run_iterations(workdir: epath.Path) -> list[str]:
-    """Returns the names of a run's iterations in order, [''] where it has no chain; see `result_models`."""
-    return list(result_models(workdir))
-
-
-def _is_version_1(saved: Any) -> bool:
-    return isinstance(saved, dict) and "format_version" not in saved
-
-
-def _number_at_end(folder: epath.Path) -> int:
-    """Returns the number in which a folder's name ends, or -1."""
-    ending = re.search(r"[0-9]+$", folder.name)
-    return int(ending[0]) if ending else -1
-
-
-def _last_model(folder: epath.Path) -> epath.Path | None:
-    """Returns the folder of the fine-tuned model, of the trained one where there is none, or None."""
-    for model in (folder / "finetune" / "model", folder / "model"):
-        if model.exists():
-            return model
-    return None

@@ -1,6 +1,7 @@
 """The one way from a batch of examples to logits and probabilities: prepare, apply, softmax."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -24,7 +25,8 @@ def logits(network: Network, variables: Mapping, batch: jax.Array, **noise) -> j
     Returns:
       float32 [N, classes].
     """
-    return network.module.apply(collections(variables), network.prepare(batch), train=False, **noise)
+    outputs: Any = network.module.apply(collections(variables), network.prepare(batch), train=False, **noise)
+    return outputs
 
 
 def probabilities(network: Network, variables: Mapping, batch: jax.Array, **noise) -> jax.Array:
@@ -34,4 +36,4 @@ def probabilities(network: Network, variables: Mapping, batch: jax.Array, **nois
 
 def activations(network: Network, variables: Mapping, batch: jax.Array) -> dict[str, jax.Array]:
     """{endpoint: activation} of a batch in inference mode; the endpoints are the architecture's."""
-    return network.module.apply(collections(variables), network.prepare(batch), train=False, features_only=True)
+    return logits(network, variables, batch, features_only=True)  # type: ignore[return-value]

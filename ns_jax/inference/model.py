@@ -32,7 +32,7 @@ MAX_PIXELS = 3_000_000  # of a batch: what L2 at 800 px needs for one image stay
 class Prediction(NamedTuple):
     """One class of one example: its index, its name (readable for ImageNet) and its probability."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name
     name: str
     probability: float
 
@@ -150,7 +150,7 @@ class Model:
             raise UserError(f"{os.fspath(image)}: not a file")  # a pipe would never end
         from ns_jax.data.preprocess import clean_image  # here: TensorFlow takes seconds to import
 
-        return clean_image(image, self.resolution, self.metadata["crop_padding"])
+        return clean_image(image, self.metadata["resolution"], self.metadata["crop_padding"])
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
         """The `top` most probable classes of each example, the first one first.

@@ -38,13 +38,13 @@ def _iterations_of_version_0_1(workdir: epath.Path) -> list[str]:
     names = [folder.name for folder in workdir.iterdir() if folder.is_dir() and result_of_iteration(folder)]
     if len(names) <= 1:
         return names
-    numbers = {name: re.search(r"[0-9]+$", name) for name in names}
-    if unnumbered := sorted(name for name, number in numbers.items() if number is None):
+    numbers = {name: int(match[0]) for name in names if (match := re.search(r"[0-9]+$", name))}
+    if unnumbered := sorted(set(names) - set(numbers)):
         raise UserError(
             f"{workdir} is a run of version 0.1, which does not say the order of its iterations {', '.join(unnumbered)}"
             ": name the folder of one of them"
         )
-    return sorted(names, key=lambda name: int(numbers[name][0]))
+    return sorted(names, key=numbers.__getitem__)
 
 
 def result_of_iteration(folder: epath.Path) -> epath.Path | None:

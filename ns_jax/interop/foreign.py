@@ -76,7 +76,7 @@ def _foreign_shape(name, our_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _agreement(foreign: ForeignWeights, architecture: Architecture) -> float:
     """Share of the names that an architecture and a file have in common, and a little more for equal widths."""
-    names = {name.name: name for name in architecture.foreign_names(foreign.scheme).values()}
+    names = {name.name: name for name in foreign_names(architecture, foreign.scheme).values()}
     common = len(names.keys() & foreign.shapes.keys()) / len(names.keys() | foreign.shapes.keys())
     equal = 0
     for name, width in architecture.foreign_widths(foreign.scheme).items():

@@ -147,7 +147,7 @@ def write(path: epath.Path, artifact: Artifact, name: str) -> None:
     check_target(path, name)
     if name == "artifact":
         save_artifact(path, artifact.variables, artifact.metadata)
-    elif name in WEIGHTS:
-        WEIGHTS[name].write(path, to_foreign(artifact, WEIGHTS[name].scheme), artifact)
+    elif name in WEIGHTS and (write_weights := WEIGHTS[name].write):
+        write_weights(path, to_foreign(artifact, WEIGHTS[name].scheme), artifact)
     else:
         PROGRAMS[name][0](path, artifact)

@@ -6,7 +6,7 @@ from etils import epath
 
 from ns_jax.errors import UserError
 
-NAME = re.compile(r"(?:hf_hub:|hf-hub:)?(?:timm/)?(tf_efficientnet_(?:b\d|l2)(?:[._]\w+)?)")
+NAME = re.compile(r"(?:hf_hub:|hf-hub:)?(?:timm/)?((?P<base>tf_efficientnet_(?:b\d|l2))(?P<tag>[._]\w+)?)")
 OLD_TAGS = {"_ns": ".ns_jft_in1k", "_ns_475": ".ns_jft_in1k_475", "_ap": ".ap_in1k", "": ".ns_jft_in1k"}
 
 
@@ -19,7 +19,7 @@ def hub_id(name: str) -> str | None:
     model = match.group(1)
     if "." in model:
         return f"timm/{model}"
-    base, tag = re.fullmatch(r"(tf_efficientnet_(?:b\d|l2))(\w*)", model).groups()
+    base, tag = match.group("base"), match.group("tag") or ""
     if base == "tf_efficientnet_l2" and tag == "":
         return None  # 475 or 800 px?
     return f"timm/{base}{OLD_TAGS[tag]}" if tag in OLD_TAGS else None

@@ -1,6 +1,7 @@
 """The .npz files of efficientnet-jax: a list of names, and arrays '0', '1', ... in PyTorch's layout."""
 
 import io
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -59,12 +60,11 @@ def write_npz(path: epath.Path, arrays: dict[str, np.ndarray], artifact) -> None
     known = foreign_names(get_architecture(artifact.metadata["variant"]), "npz").values()
     kinds = {name.name: name.kind for name in known}
     buffer = io.BytesIO()
-    numbered = {str(index): value for index, value in enumerate(arrays.values())}
-    np.savez(
-        buffer,
-        names=np.array(list(arrays)),
-        types=np.array([TYPES[kinds[name]] for name in arrays]),
-        **{EMBEDDED: np.array(embedded_metadata(artifact.metadata))},
-        **numbered,
-    )
+    contents: dict[str, Any] = {
+        "names": np.array(list(arrays)),
+        "types": np.array([TYPES[kinds[name]] for name in arrays]),
+        EMBEDDED: np.array(embedded_metadata(artifact.metadata)),
+    }
+    contents |= {str(index): value for index, value in enumerate(arrays.values())}
+    np.savez(buffer, **contents)
     write_bytes(path, buffer.getvalue())

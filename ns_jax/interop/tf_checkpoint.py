@@ -3,12 +3,13 @@
 import collections
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from ns_jax.errors import UserError
-from ns_jax.interop.foreign import ForeignWeights, named_architectures
+from ns_jax.interop.foreign import ForeignWeights, foreign_names, named_architectures
 
 EMA = "/ExponentialMovingAverage"
 # Slots of the optimiser, the step, and the copy of the teacher that training on the fly keeps.
@@ -92,7 +93,7 @@ def _canonical(name: str) -> str:
 def _scope(stored: Iterable[str]) -> str:
     """The scope in which most of the variables are that some architecture knows, as 'efficientnet-b0/', or ''."""
     known = {
-        name.name for architecture in named_architectures("tf") for name in architecture.foreign_names("tf").values()
+        name.name for architecture in named_architectures("tf") for name in foreign_names(architecture, "tf").values()
     }
     scopes: collections.Counter = collections.Counter()
     for name in stored:
@@ -118,7 +119,7 @@ def write_checkpoint(path: epath.Path, arrays: dict[str, np.ndarray], artifact) 
 
     path.mkdir(parents=True)
     root = artifact.metadata["variant"]
-    values = {f"{root}/{name}{suffix}": value for suffix in ("", EMA) for name, value in arrays.items()}
+    values: dict[str, Any] = {f"{root}/{name}{suffix}": value for suffix in ("", EMA) for name, value in arrays.items()}
     values["global_step"] = np.int64(artifact.metadata.get("steps") or 0)
     try:
         tf.raw_ops.SaveV2(

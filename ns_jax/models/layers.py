@@ -97,7 +97,7 @@ def per_example_uniform(module: nn.Module, example_ids: jax.Array, shape: tuple)
 
 
 def _keep_mask(module: nn.Module, example_ids: jax.Array, rate, shape: tuple):
-    """Returns (keep, has_noise): bool [N, *shape] and bool [N, 1, ...]. Examples without noise (id -1) are kept whole."""
+    """Returns (keep, has_noise): bool [N, *shape] and [N, 1, ...]. Examples without noise (id -1) are kept whole."""
     has_noise = (example_ids >= 0).reshape(-1, *(1,) * len(shape))
     return ~has_noise | (per_example_uniform(module, example_ids, shape) >= rate), has_noise
 

@@ -1,15 +1,12 @@
 """Text tables of results."""
 
-import math
+from scipy.stats import binomtest
 
 
-def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson), both ends in [0, 1]."""
-    p = correct / total
-    centre = p + z * z / (2 * total)
-    spread = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
@@ -20,20 +17,32 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def results_table(results: list[dict]) -> str:
-    """One row an iteration, from the dictionaries that the evaluate stage writes."""
+    """One line an iteration, from classification results that the evaluate stage writes."""
     header = ["iteration", "student", "ratio", "pseudo-labels kept", "test top-1", "95 % interval"]
-    rows = []
+    lines = []
     for result in results:
         low, high = wilson_interval(result["correct"], result["count"])
-        ratio, kept = result["unlabeled_ratio"], result["pseudo_labels_kept"]
-        rows.append(
+        ratio, labels = result["unlabeled_ratio"], result["pseudo_labels"]
+        lines.append(
             [
                 result["iteration"],
                 result["variant"],
                 f"{ratio}:1" if ratio else "-",
-                f"{kept} of {result['pseudo_labels']}" if result["pseudo_labels"] else "-",
+                f"{result['pseudo_labels_kept']} of {labels}" if labels else "-",
                 f"{100 * result['top1']:.1f} %",
                 f"{100 * low:.1f} to {100 * high:.1f}",
             ]
         )
-    return markdown_table(header, rows)
+    return markdown_table(header, lines)
+
+
+def numbers_table(results: list[dict]) -> str:
+    """One line an iteration, a column for each number that an evaluation of one's own has measured."""
+    columns = list(
+        dict.fromkeys(key for result in results for key, value in result.items() if isinstance(value, float))
+    )
+    lines = [
+        [result["iteration"], *(f"{result[key]:.4g}" if key in result else "-" for key in columns)]
+        for result in results
+    ]
+    return markdown_table(["iteration", *columns], lines)

@@ -8,7 +8,7 @@ from etils import epath
 from ns_jax.experiment.fields import validate
 from ns_jax.run import orchestrate
 from tests import experiments
-from tests.data.test_sources import write_image
+from tests.data.sources.test_sources import write_image
 
 
 def write_images(folder: Path) -> None:

@@ -23,7 +23,7 @@ from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
 from tests import command as command_line
 from tests.conftest import REPO
-from tests.data.test_sources import write_image
+from tests.data.sources.test_sources import write_image
 from tests.interop.weights import random_artifact
 
 SMALL = "efficientnet-small"

@@ -14,7 +14,7 @@ from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
 from ns_jax.interop import formats
 from tests.command import assert_one_line_error, run_module
-from tests.data.test_sources import write_image
+from tests.data.sources.test_sources import write_image
 from tests.interop.weights import random_artifact
 
 SMALL = "efficientnet-small"

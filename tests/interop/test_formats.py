@@ -459,3 +459,161 @@ def test_programs(tmp_path, name):
     for count in (1, 3):
         got = formats.PROGRAMS[name][1](path, images[:count])
         assert np.abs(got - want[:count]).max() <= 1e-4 * want.std()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, bool, np.complex64])
+@pytest.mark.parametrize("name", ["x.safetensors", "x.npz", "x.tf"])
+def test_weights_of_other_types_are_refused(tmp_path, dtype, name):
+    artifact = random_artifact("efficientnet-small", 3)
+    scheme = {"x.safetensors": "timm", "x.npz": "npz", "x.tf": "tf"}[name]
+    arrays = to_foreign(artifact, scheme)
+    changed = next(key for key, value in arrays.items() if value.ndim == 4)
+    arrays[changed] = arrays[changed].astype(dtype)
+    if scheme == "timm":
+        safetensors.numpy.save_file(arrays, tmp_path / name)
+    elif scheme == "npz":
+        numbered = {str(index): value for index, value in enumerate(arrays.values())}
+        np.savez(tmp_path / name, names=np.array(list(arrays)), types=np.array(["x"] * len(arrays)), **numbered)
+    else:
+        write_tf(tmp_path / name, arrays)
+    with pytest.raises(UserError, match=f"{changed} is of type {np.dtype(dtype)}, and weights are floats"):
+        formats.read(tmp_path / name, ema=False)
+
+
+def test_half_precision_is_widened(tmp_path):
+    artifact = random_artifact("efficientnet-small", 3)
+    halves = {name: value.astype(np.float16) for name, value in to_foreign(artifact, "timm").items()}
+    safetensors.numpy.save_file(halves, tmp_path / "x.safetensors")
+    kernel = formats.read(tmp_path / "x.safetensors").variables["params"]["stem"]["kernel"]
+    assert kernel.dtype == np.float32
+    want = artifact.variables["params"]["stem"]["kernel"]
+    np.testing.assert_array_equal(kernel, want.astype(np.float16).astype(np.float32))
+
+
+def test_a_name_with_and_without_its_prefix(tmp_path):
+    artifact = random_artifact("efficientnet-small", 3)
+    save_timm(tmp_path / "x.safetensors", artifact, **{"module.bn1.weight": np.zeros(16, np.float32)})
+    with pytest.raises(UserError, match=r"has both bn1\.weight and module\.bn1\.weight"):
+        formats.read(tmp_path / "x.safetensors")
+    prefixed = {f"module.{name}": value for name, value in to_foreign(artifact, "timm").items()}
+    safetensors.numpy.save_file(prefixed, tmp_path / "y.safetensors")
+    assert_same(formats.read(tmp_path / "y.safetensors"), artifact)
+
+
+def test_both_kinds_of_batch_norm_in_a_checkpoint(tmp_path):
+    arrays = to_foreign(random_artifact("efficientnet-small", 3), "tf")
+    arrays["stem/batch_normalization/gamma"] = arrays["stem/tpu_batch_normalization/gamma"]
+    write_tf(tmp_path / "x", arrays)
+    with pytest.raises(UserError, match="has both stem/.*which of them is meant"):
+        formats.read(tmp_path / "x", ema=False)
+
+
+def npz_contents(artifact) -> dict:
+    arrays = to_foreign(artifact, "npz")
+    numbered = {str(index): value for index, value in enumerate(arrays.values())}
+    return numbered | {"names": np.array(list(arrays)), "types": np.array(["x"] * len(arrays))}
+
+
+def test_arrays_of_an_npz_have_one_name_each(tmp_path):
+    contents = npz_contents(random_artifact("efficientnet-small", 3))
+    np.savez(tmp_path / "extra.npz", **contents, more=np.zeros(3))
+    with pytest.raises(UserError, match="has 1 arrays without a name, first 'more'"):
+        formats.read(tmp_path / "extra.npz")
+    names = contents["names"].copy()
+    names[1] = names[0]
+    np.savez(tmp_path / "twice.npz", **contents | {"names": names})
+    with pytest.raises(UserError, match=f"two arrays of the name {names[0]}"):
+        formats.read(tmp_path / "twice.npz")
+
+
+def test_an_npz_is_not_unpacked_before_its_shapes_fit(tmp_path, monkeypatch):
+    contents = npz_contents(random_artifact("efficientnet-small", 3))
+    contents["0"] = np.zeros((300, 1000, 100), np.float32)  # 120 MB that take 0.1 MB
+    np.savez_compressed(tmp_path / "x.npz", **contents)
+    read_header = np.lib.format.read_array
+    largest = []
+    monkeypatch.setattr(
+        np.lib.format, "read_array", lambda *args, **kwargs: largest.append(read_header(*args, **kwargs)) or largest[-1]
+    )
+    with pytest.raises(UserError, match=r"is \(300, 1000, 100\), not"):
+        formats.read(tmp_path / "x.npz")
+    assert largest and max(array.size for array in largest) < 1000
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean must be 3 finite numbers"),
+        ({"std": [0.5, 0.5, 0.0]}, "std must be 3 finite numbers above 0"),
+        ({"std": 1}, "std must be 3"),
+        ({"input_size": [3, 0, 0]}, "resolution must be a whole number of pixels"),
+        ({"input_size": None}, "resolution must be"),
+        ({"interpolation": "nearest"}, "interpolation must be bicubic"),
+    ],
+)
+def test_config_of_the_hub_is_checked(tmp_path, change, words):
+    save_timm(tmp_path / "model.safetensors", random_artifact("efficientnet-small", 3))
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "x", "pretrained_cfg": change}))
+    with pytest.raises(UserError, match=rf"config\.json: {words}"):
+        formats.read(tmp_path)
+
+
+@pytest.mark.parametrize("config", [[], 3, {"pretrained_cfg": []}, {"architecture": 3}])
+def test_another_config_is_not_one_of_the_hub(tmp_path, config):
+    save_timm(tmp_path / "model.safetensors", random_artifact("efficientnet-small", 3))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"config\.json is not a config\.json of the Hugging Face hub"):
+        formats.read(tmp_path)
+
+
+def test_as_many_names_as_classes(tmp_path):
+    save_timm(tmp_path / "model.safetensors", random_artifact("efficientnet-small", 3))
+    (tmp_path / "config.json").write_text(json.dumps({"label_names": ["a", "b"]}))
+    with pytest.raises(UserError, match="names 2 classes, and its weights have 3"):
+        formats.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["timm", "npz"])
+def test_embedded_metadata_is_checked(tmp_path, name):
+    artifact = random_artifact("efficientnet-small", 3)
+    broken = dataclasses.replace(artifact, metadata=artifact.metadata | {"std": [0.0, 0.0, 0.0]})
+    path = epath.Path(tmp_path / f"x{ENDINGS[name]}")
+    formats.write(path, broken, name)
+    with pytest.raises(UserError, match=rf"the metadata in .*x{ENDINGS[name]}: std must be"):
+        formats.read(path)
+
+
+def test_embedded_metadata_chooses_no_code(tmp_path):
+    artifact = random_artifact("efficientnet-small", 3)
+    path = epath.Path(tmp_path / "x.safetensors")
+    header = {"ns_jax": json.dumps(artifact.metadata | {"variant": "os:abort"})}
+    safetensors.numpy.save_file(to_foreign(artifact, "timm"), path, metadata=header)
+    with pytest.raises(UserError, match="is of the model os:abort, whose code runs when it is opened"):
+        formats.read(path)
+
+
+def test_a_checkpoint_file_that_is_no_text(tmp_path):
+    (tmp_path / "checkpoint").write_bytes(b"\xff\xfe\x00nothing")
+    with pytest.raises(UserError, match="is of no known format"):
+        formats.read(tmp_path)
+
+
+def test_odd_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    artifact = random_artifact("efficientnet-small", 3)
+    state = {name: torch.from_numpy(value) for name, value in to_foreign(artifact, "timm").items()}
+    name = "conv_stem.weight"
+
+    def saved(**changes):
+        torch.save(state | changes, tmp_path / "x.pth")
+        return tmp_path / "x.pth"
+
+    assert_same(formats.read(saved(**{name: torch.nn.Parameter(state[name])})), artifact)
+    half = formats.read(saved(**{name: state[name].bfloat16()})).variables["params"]["stem"]["kernel"]
+    np.testing.assert_allclose(half, artifact.variables["params"]["stem"]["kernel"], rtol=1e-2)
+    for odd in (state[name].to_sparse(), state[name].to("meta")):
+        with pytest.raises(UserError, match="sparse, quantised or empty"):
+            formats.read(saved(**{name: odd}))
+    torch.save(state | {3: state[name]}, tmp_path / "y.pth")
+    with pytest.raises(UserError, match="names a tensor 3"):
+        formats.read(tmp_path / "y.pth")

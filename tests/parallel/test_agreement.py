@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ns_jax.experiment.config import fingerprint, lockstep_fingerprint
+from ns_jax.experiment.fingerprint import fingerprint, lockstep_fingerprint
 from ns_jax.parallel.agreement import HostRow, disagreement, source_fingerprint
 from tests import command, hosts
 

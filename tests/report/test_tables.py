@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.experiment.config import iterations
+from ns_jax.experiment.chain import iterations
 from ns_jax.report import paper, tables
 from tests import experiments
 from tests.conftest import REPO

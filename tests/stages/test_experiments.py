@@ -6,7 +6,8 @@ import pytest
 from etils import epath
 
 from ns_jax.errors import UserError
-from ns_jax.experiment.config import iterations, validate
+from ns_jax.experiment.chain import iterations
+from ns_jax.experiment.fields import validate
 from ns_jax.interop import formats
 from ns_jax.report.tables import find_results
 from ns_jax.run import orchestrate as iteration

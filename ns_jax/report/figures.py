@@ -2,26 +2,30 @@
 
 import io
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from ns_jax.files import write_bytes
 from ns_jax.report.results import wilson_interval
 
 
+def _new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 3.6)):
+    """(figure, its axes), drawn without a screen and without pyplot's global state."""
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=rows == columns == 1)
+
+
 def _save(figure, path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    plt.close(figure)
     write_bytes(path, buffer.getvalue())
 
 
 def plot_accuracy(results: list[dict], path) -> None:
     """Test top-1 per iteration with its 95 % interval; `results` as in `results_table`."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure, axis = _new_figure()
     top1 = np.array([result["top1"] for result in results])
     ends = np.array([wilson_interval(result["correct"], result["count"]) for result in results])
     axis.errorbar(
@@ -47,7 +51,7 @@ def plot_accuracy(results: list[dict], path) -> None:
 
 def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) -> None:
     """Histogram of the teachers' confidence, one line an iteration, with the filter's threshold."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure, axis = _new_figure()
     for name, values in confidences.items():
         axis.hist(values, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
     axis.axvline(threshold, color="black", linestyle="--", label=f"kept above {threshold:g}")
@@ -60,7 +64,7 @@ def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) 
 
 def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], path) -> None:
     """Images per class: pseudo-labeled, and trained on after filter and balance (copies counted)."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure, axis = _new_figure()
     order = np.argsort(-before)
     x = np.arange(len(before))
     axis.bar(x - 0.2, before[order], 0.4, label="pseudo-labeled")
@@ -77,7 +81,7 @@ def plot_samples(images: list[np.ndarray], titles: list[str], path) -> None:
     """A sheet of pseudo-labeled images, uint8 [H, W, 3] each."""
     columns = 10
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(columns, 1.3 * rows), squeeze=False)
+    figure, axes = _new_figure(rows, columns, (columns, 1.3 * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):

@@ -1,0 +1,90 @@
+"""The report of a run: WORKDIR/report with a table and pictures."""
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from ns_jax.data.sources.registry import open_source
+from ns_jax.errors import UserError
+from ns_jax.files import write_bytes
+from ns_jax.report.collect import CollectedIteration, collect_run
+from ns_jax.report.progress import say
+from ns_jax.report.results import numbers_table, results_table
+
+SAMPLES = 40
+
+
+def write_report(workdir: epath.Path) -> None:
+    """Writes what can be said of the iterations so far, and prints the table."""
+    collected, folder = collect_run(workdir), workdir / "report"
+    tables = write_tables(collected, folder)
+    students = [iteration for iteration in collected if iteration.labels is not None]
+    if students:
+        draw_pseudo_labels(students, folder)
+    if tables or students:
+        say(f"report: {folder}")
+
+
+def write_tables(collected: list[CollectedIteration], folder: epath.Path) -> str:
+    """Writes results.md and the picture of the accuracy; returns the text, empty where nothing was evaluated."""
+    names = dict.fromkeys(name for iteration in collected for name in iteration.evaluations)
+    parts = []
+    for name in names:
+        results = [iteration.evaluations[name] for iteration in collected if name in iteration.evaluations]
+        classified = [result for result in results if "top1" in result]
+        table = results_table(classified) if classified else numbers_table(results)
+        parts.append(table if name == "test" else f"{name}:\n\n{table}")
+        if name == "test" and classified:
+            from ns_jax.report import figures  # matplotlib is slow to import
+
+            figures.plot_accuracy(classified, folder / "accuracy.png")
+    text = "\n\n".join(parts)
+    if text:
+        say("\n" + text)
+        write_bytes(folder / "results.md", (text + "\n").encode())
+    return text
+
+
+def draw_pseudo_labels(students: list[CollectedIteration], folder: epath.Path) -> None:
+    """Draws the confidences of all teachers, and balance and samples of the last student."""
+    from ns_jax.report import figures
+
+    confidences = {student.name or "student": student.labels.confidence for student in students}
+    last = students[-1]
+    figures.plot_confidence(confidences, last.min_confidence, folder / "confidence.png")
+    selection = last.labels.selection
+    before, after = np.array(selection["per_class_before"]), np.array(selection["per_class_after"])
+    figures.plot_balance(before, after, last.labels.class_names, folder / "balance.png")
+    try:
+        images, titles = sample_images(last)
+    except UserError as error:
+        logging.warning("no sheet of samples: %s", error)
+        return
+    figures.plot_samples(images, titles, folder / "samples.png")
+
+
+def sample_images(student: CollectedIteration) -> tuple[list[np.ndarray], list[str]]:
+    """Images over the range of confidence, least sure first, and what the teacher says of them.
+
+    Raises:
+      UserError: the source cannot be opened, or does not hold images.
+    """
+    labels = student.labels
+    source = open_source(student.unlabeled, student.data_dir)
+    index_of = {name: i for i, name in enumerate(source.ids(np.arange(source.count)).tolist())}
+    order = np.argsort(labels.confidence, kind="stable")
+    picked = order[sample_places(len(order))]
+    images = [source.load(index_of[name])[0].numpy() for name in labels.ids[picked].tolist()]
+    if images[0].ndim != 3:
+        raise UserError(f"{source.name} holds arrays of shape {images[0].shape}, not images")
+    titles = [f"{labels.class_names[labels.label[i]]} {labels.confidence[i]:.2f}" for i in picked]
+    return images, titles
+
+
+def sample_places(count: int) -> np.ndarray:
+    """Places among `count` images by confidence; half of them in the least sure tenth, where a person can judge."""
+    tenth = max(1, count // 10)
+    least_sure = np.linspace(0, tenth - 1, SAMPLES // 2)
+    others = np.linspace(tenth, count - 1, SAMPLES // 2)
+    places = np.unique(np.concatenate([least_sure, others]).astype(int))
+    return places[places < count]
