@@ -3,10 +3,10 @@
   python -m benchmarks.small_ablations --folder=DIR --experiment=ablation_noise --rows=noised,no_aug,no_noise
 
 Runs configs/EXPERIMENT.py:ROW,small (a teacher takes about a minute on two cores, a student about one; an
-interrupted run continues) and prints a table. The rows of a seed share their teacher.
+interrupted run continues) and prints a table. The teachers of a seed are the same, bit for bit, in every row that
+changes the student alone.
 """
 
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,29 +36,21 @@ def measure(
       overrides: fields of all configs.
 
     Returns:
-      A table: test accuracy in % of the teacher and of each row's student, seed by seed.
+      A table: test accuracy in % of the first row's teacher and of each row's student, seed by seed.
     """
     shared = {"compilation_cache_dir": folder / "compilation_cache", **(overrides or {})}
     accuracies: dict[str, list[float]] = {"teacher": [], **{row: [] for row in rows}}
     for seed in seeds:
-        first = folder / f"{experiment}-{_file_name(rows[0])}-{seed}"
-        for row in rows:
-            workdir = folder / f"{experiment}-{_file_name(row)}-{seed}"
-            if workdir != first and not workdir.exists():
-                shutil.copytree(first / "iteration_0", workdir / "iteration_0")  # the teacher
+        workdirs = {row: folder / f"{experiment}-{row.replace('/', '_')}-{seed}" for row in rows}
+        for row, workdir in workdirs.items():
             runs.run_main(f"configs/{experiment}.py:{row},small", workdir, {"seed": seed, **shared})
             accuracies[row].append(runs.top1(workdir / "iteration_1"))
-        accuracies["teacher"].append(runs.top1(first / "iteration_0"))
+        accuracies["teacher"].append(runs.top1(workdirs[rows[0]] / "iteration_0"))
     text = [
         [name, *(f"{value:.1f}" for value in values), f"{statistics.mean(values):.1f}"]
         for name, values in accuracies.items()
     ]
     return markdown_table([experiment, *(f"seed {seed}" for seed in seeds), "mean"], text)
-
-
-def _file_name(row: str) -> str:
-    """The row in the name of a folder."""
-    return row.replace("/", "_")
 
 
 def define_flags() -> None:

@@ -4,7 +4,10 @@ import pytest
 
 from benchmarks import input_speed, input_wait, runs
 from benchmarks.contestants import ns_jax_input
+from ns_jax.run import orchestrate
 from tests.benchmarks.in_process import ToyRunner
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,7 @@ def test_input_speed(monkeypatch):
 
 def test_input_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "run_main", ToyRunner(tmp_path))
+    monkeypatch.setattr(orchestrate, "write_report", lambda workdir: None)
     fields = {"augment": "('random_area', 'flip')"}
     table = input_wait.measure(4, batch_size=8, images_per_class=4, log_every_steps=2, fields=fields)
     header, _, *windows = table.splitlines()

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 from benchmarks import demo_gain, runs, small_ablations
+from ns_jax.artifact.metadata import read_metadata
+from ns_jax.run import orchestrate
 from tests.benchmarks.in_process import ToyRunner, write_images
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def toy_runs(monkeypatch, tmp_path):
     write_images(tmp_path / "images")
     monkeypatch.setattr(runs, "run_main", ToyRunner(tmp_path / "images"))
+    monkeypatch.setattr(orchestrate, "write_report", lambda workdir: None)
 
 
 def cells(table: str) -> list[list[str]]:
@@ -37,7 +41,7 @@ def test_small_ablations(toy_runs, tmp_path):
     assert all(seed == mean for _, seed, mean in rows[1:])
     folders = [tmp_path / f"ablation_noise-{row}-3" for row in ("noised", "no_aug")]
     teachers, students = (
-        [(folder / name / "model" / "model.json").read_text() for folder in folders]
+        [read_metadata(epath.Path(folder) / name / "model")["fingerprint"] for folder in folders]
         for name in ("iteration_0", "iteration_1")
     )
     assert teachers[0] == teachers[1] and students[0] != students[1]
