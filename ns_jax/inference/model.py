@@ -18,11 +18,11 @@ from ns_jax.artifact.class_names import readable_name
 from ns_jax.artifact.metadata import check_metadata, check_variant, network_of
 from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
-from ns_jax.inference import apply
 from ns_jax.inference.run_folder import result_of_run
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
 from ns_jax.interop.foreign import check_artifact
+from ns_jax.models import apply
 from ns_jax.models.base import Architecture, ArrayInputs, Network
 
 MAX_BATCH = 32

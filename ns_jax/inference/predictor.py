@@ -12,7 +12,7 @@ from ns_jax.data.pipeline import eval_batches
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import Stopped, UserError
-from ns_jax.inference.apply import probabilities
+from ns_jax.models.apply import probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, check_divides, place_whole, replicated, to_global, to_host
 from ns_jax.parallel.preemption import must_stop

@@ -18,7 +18,7 @@ from ns_jax.artifact.metadata import network_of
 from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
-from ns_jax.inference import apply
+from ns_jax.models import apply
 from ns_jax.models.base import ArrayInputs
 
 PLATFORMS = ("cpu", "cuda", "tpu")

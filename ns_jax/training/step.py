@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ns_jax.inference.apply import collections, probabilities
+from ns_jax.models.apply import collections, probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, gather_params, replicated, split_by_batch
 from ns_jax.training.batching import add_example_ids, mean_over_parts, mix, separate

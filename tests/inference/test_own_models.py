@@ -9,10 +9,10 @@ from flax.traverse_util import flatten_dict
 import ns_jax
 from ns_jax.artifact.metadata import network_of
 from ns_jax.errors import UserError
-from ns_jax.inference import apply
 from ns_jax.inference.model import Model
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
+from ns_jax.models import apply
 from ns_jax.models.base import BuildOptions
 from tests.command import assert_one_line_error, run_module
 from tests.interop.weights import random_artifact

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.efficientnet.network import EfficientNet
-from ns_jax.models.layers import normalize_images
+from ns_jax.models.base import ImageInputs
+from ns_jax.models.efficientnet.network import EfficientNetModule
 from ns_jax.models.ops.batch_norm import BatchNorm, normalize
-from ns_jax.models.variants import get_variant
+from ns_jax.models.registry import get_architecture
 
 
 @pytest.mark.parametrize("groups", (1, 2, 4))
@@ -28,12 +28,13 @@ def test_batch_norm_groups(groups):
 
 def test_normalize_images():
     images = np.full((1, 2, 2, 3), 128, np.uint8)
-    found = normalize_images(jnp.asarray(images), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), jnp.float32)
-    np.testing.assert_allclose(found[0, 0, 0], (128 / 255 - np.array([0.5, 0.4, 0.3])) / [0.2, 0.3, 0.4], rtol=1e-6)
+    inputs = ImageInputs(2, 2, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    prepared = inputs.prepare(jnp.asarray(images), jnp.float32)
+    np.testing.assert_allclose(prepared[0, 0, 0], (128 / 255 - np.array([0.5, 0.4, 0.3])) / [0.2, 0.3, 0.4], rtol=1e-6)
 
 
 def noisy(ids, images, **rates):
-    model = EfficientNet(get_variant("efficientnet-small"), 10, **rates)
+    model = EfficientNetModule(get_architecture("efficientnet-small"), 10, **rates)
     variables = jax.jit(model.init)(jax.random.key(0), images)
     apply = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
     return apply(variables, images, example_ids=ids, rngs={"noise": jax.random.key(1)})[0]

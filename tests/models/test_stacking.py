@@ -2,22 +2,26 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.models.efficientnet.network import EfficientNet
-from ns_jax.models.efficientnet.stacking import equal_blocks, run_name, stack_blocks, unstack_blocks
-from ns_jax.models.variants import get_variant
+from ns_jax.models.base import build_network
+from ns_jax.models.efficientnet import network
+from ns_jax.models.efficientnet.network import EfficientNetModule
+from ns_jax.models.efficientnet.stacking import equal_blocks, loop_name, stack_blocks, unstack_blocks
+from ns_jax.models.layers import StochasticDepth
+from ns_jax.models.registry import get_architecture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-ROW = dataclasses.replace(get_variant("efficientnet-small"), depth=2.0)
+DEEP = dataclasses.replace(get_architecture("efficientnet-small"), depth=2.0)
 IMAGES = jax.random.normal(jax.random.key(0), (4, 28, 28, 3))
 
 
 def create(**options):
-    return EfficientNet(ROW, 10, **options)
+    return EfficientNetModule(DEEP, 10, **options)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def variables():
 
 
 def stacked(variables, frozen_blocks=0):
-    return {name: stack_blocks(tree, equal_blocks(ROW, frozen_blocks)) for name, tree in variables.items()}
+    return {name: stack_blocks(tree, equal_blocks(DEEP, frozen_blocks)) for name, tree in variables.items()}
 
 
 def gradients(model, variables):
@@ -42,15 +46,15 @@ def gradients(model, variables):
         )
         return (logits * jnp.arange(10.0)[None]).sum(), updates["batch_stats"]
 
-    (value, stats), found = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
-    return value, unstack_blocks(stats), unstack_blocks(found)
+    (value, stats), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    return value, unstack_blocks(stats), unstack_blocks(grads)
 
 
 def assert_close(first, second):
     assert jax.tree.structure(first) == jax.tree.structure(second)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(first))
-    for one, two in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5 * largest)
+    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +71,8 @@ def test_same_loss_statistics_and_gradients(variables, options):
     frozen = options.get("frozen_blocks", 0)
     want = gradients(create(frozen_blocks=frozen), variables)
     given = stacked(variables, frozen) if options.get("scan_blocks") else variables
-    for one, two in zip(gradients(create(**options), given), want, strict=True):
-        assert_close(one, two)
+    for have, wanted in zip(gradients(create(**options), given), want, strict=True):
+        assert_close(have, wanted)
 
 
 def test_the_loop_has_the_variables_that_stacking_makes(variables):
@@ -82,28 +86,35 @@ def test_unstacking_undoes_stacking(variables):
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
-def test_every_drop_rate_reaches_its_block(variables):
-    """In a loop each repeat drops at its own rate: nobody survives a rate near 1 but in early blocks."""
-    model = create(scan_blocks=True, stochastic_depth_rate=0.5)
-    given = stacked(variables)
-    outputs = [
-        model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(key)})
-        for key in range(2)
-    ]
-    assert not np.allclose(*outputs)
-    np.testing.assert_array_equal(
-        outputs[0],
-        model.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(0)}),
-    )
+@pytest.mark.parametrize("scan_blocks", (False, True))
+def test_every_block_drops_at_its_own_rate(variables, scan_blocks, monkeypatch):
+    """The rate of block i is i / number of blocks of the last one's, in a loop, too."""
+    rates = []
+
+    class Recording(StochasticDepth):
+        @nn.compact
+        def __call__(self, x, example_ids, rate):
+            jax.debug.callback(lambda value: rates.append(float(value)), jnp.float32(rate))
+            return super().__call__(x, example_ids, rate)
+
+    monkeypatch.setattr(network, "StochasticDepth", Recording)
+    module = create(scan_blocks=scan_blocks, stochastic_depth_rate=0.5)
+    given = stacked(variables) if scan_blocks else variables
+    module.apply(given, IMAGES, train=False, example_ids=jnp.arange(4), rngs={"noise": jax.random.key(0)})
+    jax.effects_barrier()
+    loops = equal_blocks(DEEP)
+    with_skip = [0, *(i for blocks in loops for i in blocks)]  # the others change filters or stride
+    assert len(loops) > 1 and max(map(len, loops)) > 1
+    wanted = [0.5 * i / DEEP.num_blocks for i in range(DEEP.num_blocks) if i in with_skip]
+    np.testing.assert_allclose(sorted(rates), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b3"])
 def test_runs_have_equal_blocks_and_do_not_cross_the_frozen_ones(name):
-    row = get_variant(name)
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    params = jax.eval_shape(EfficientNet(row, 10).init, jax.random.key(0), image)["params"]
-    for frozen_blocks in range(row.num_blocks + 1):
-        for blocks in equal_blocks(row, frozen_blocks):
+    architecture = get_architecture(name)
+    params = jax.eval_shape(lambda: build_network(architecture, 10).init(0, 64))["params"]
+    for frozen_blocks in range(architecture.num_blocks + 1):
+        for blocks in equal_blocks(architecture, frozen_blocks):
             shapes = [jax.tree.map(jnp.shape, params[f"blocks_{i}"]) for i in blocks]
-            assert all(shape == shapes[0] for shape in shapes), run_name(blocks)
+            assert all(shape == shapes[0] for shape in shapes), loop_name(blocks)
             assert not blocks[0] < frozen_blocks <= blocks[-1]

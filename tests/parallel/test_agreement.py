@@ -6,21 +6,21 @@ import time
 import pytest
 
 from ns_jax.experiment.fingerprint import fingerprint, lockstep_fingerprint
-from ns_jax.parallel.agreement import HostRow, disagreement, source_fingerprint
+from ns_jax.parallel.agreement import HostRecord, disagreement, source_fingerprint
 from tests import command, hosts
 
-FIRST = HostRow("worker-0", 0, "aaa", "3.11.2", "0.10.2", "ccc", "/runs/b0", 1000.0)
+FIRST = HostRecord("worker-0", 0, "aaa", "3.11.2", "0.10.2", "ccc", "/runs/b0", 1000.0)
 
 
-def rows(**of_host_2) -> list[HostRow]:
+def records(**of_host_2) -> list[HostRecord]:
     same = [dataclasses.replace(FIRST, host=f"worker-{i}", process=i, clock=1000.0 + i) for i in range(4)]
     same[2] = dataclasses.replace(same[2], **of_host_2)
     return same
 
 
 def test_equal_hosts_agree():
-    assert disagreement(rows()) is None
-    assert disagreement(rows(clock=1059.0)) is None
+    assert disagreement(records()) is None
+    assert disagreement(records(clock=1059.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -38,27 +38,27 @@ def test_equal_hosts_agree():
     ],
 )
 def test_the_odd_host_is_named(field, value, words):
-    assert disagreement(rows(**{field: value})).startswith(f"host worker-2 (process 2) has {words}")
+    assert disagreement(records(**{field: value})).startswith(f"host worker-2 (process 2) has {words}")
 
 
-def test_the_lead_may_be_the_odd_one():
-    assert disagreement([dataclasses.replace(FIRST, jax="0.9.0"), *rows()[1:]]).startswith(
+def test_process_0_may_be_the_odd_one():
+    assert disagreement([dataclasses.replace(FIRST, jax="0.9.0"), *records()[1:]]).startswith(
         "host worker-0 (process 0) has"
     )
 
 
 def test_of_two_the_lead_is_right():
-    lead, other = rows(jax="0.9.0")[0], rows(jax="0.9.0")[2]
+    lead, other = records(jax="0.9.0")[0], records(jax="0.9.0")[2]
     assert disagreement([lead, other]).startswith("host worker-2 (process 2) has another jax than host worker-0")
 
 
 def test_several_odd_hosts_are_counted():
-    line = disagreement([*rows(), *(dataclasses.replace(FIRST, process=4 + i, jax="0.9.0") for i in range(3))])
+    line = disagreement([*records(), *(dataclasses.replace(FIRST, process=4 + i, jax="0.9.0") for i in range(3))])
     assert line.startswith("host worker-0 (process 4) and 2 more have another jax than host worker-0 (process 0)")
 
 
 def test_clocks_apart():
-    line = disagreement(rows(clock=1100.0))
+    line = disagreement(records(clock=1100.0))
     assert (
         line == "the clock of host worker-2 (process 2) is 100 s ahead of that of host worker-0 (process 0): set them"
     )

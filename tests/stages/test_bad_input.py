@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests import command
-from tests.data.test_sources import write_image
+from tests.data.sources.test_sources import write_image
 
 SUPERVISED = "configs/mnist5k.py:control"
 

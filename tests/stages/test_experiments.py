@@ -13,7 +13,7 @@ from ns_jax.report.tables import find_results
 from ns_jax.run import orchestrate as iteration
 from tests import experiments
 from tests.conftest import REPO
-from tests.data.test_sources import write_image
+from tests.data.sources.test_sources import write_image
 from tests.interop.weights import random_artifact
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
