@@ -33,13 +33,19 @@ def iteration_names(config: ConfigDict) -> list[str]:
         return list(config.chain_order)
     if len(names) < 2:
         return names or [""]
-    endings = [re.search(r"[0-9]+$", name) for name in names]
-    if not all(endings) or len({int(ending[0]) for ending in endings}) < len(names):
+    numbers = {name: _number_at_end(name) for name in names}
+    if -1 in numbers.values() or len(set(numbers.values())) < len(names):
         raise UserError(
             f"chain: the names {', '.join(names)} do not end in numbers of their own, which would say their order: "
             f"set chain_order, as chain_order=({', '.join(map(repr, names))})"
         )
-    return sorted(names, key=lambda name: int(re.search(r"[0-9]+$", name)[0]))
+    return sorted(names, key=numbers.__getitem__)
+
+
+def _number_at_end(name: str) -> int:
+    """Returns the number in which a name ends, -1 where it ends in none."""
+    ending = re.search(r"[0-9]+$", name)
+    return int(ending[0]) if ending else -1
 
 
 def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:

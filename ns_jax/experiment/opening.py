@@ -1,12 +1,13 @@
 """From what --config names to the config: a Python file with `get_config`, or the config.json of a run."""
 
 import difflib
-import importlib.util
+import importlib.machinery
 import inspect
 import os
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,10 +74,11 @@ def _load_function(path: Path) -> Callable[..., ConfigDict]:
     if path.suffix != ".py":
         raise UserError(f"{path}: an experiment is a Python file (.py) or the config.json of a run")
     name = f"experiment_{path.stem}"
-    loading = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(loading)
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
-    _run_line_by_line(lambda: loading.loader.exec_module(module), path)
+    _run_line_by_line(lambda: loader.exec_module(module), path)
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"{path} has no function get_config")
     return module.get_config
