@@ -1,6 +1,7 @@
 """From a config to those of its iterations, and of the fine-tuning of each."""
 
 import re
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -34,18 +35,18 @@ def iteration_names(config: ConfigDict) -> list[str]:
     if len(names) < 2:
         return names or [""]
     numbers = {name: _number_at_end(name) for name in names}
-    if -1 in numbers.values() or len(set(numbers.values())) < len(names):
+    if None in numbers.values() or len(set(numbers.values())) < len(names):
         raise UserError(
             f"chain: the names {', '.join(names)} do not end in numbers of their own, which would say their order: "
             f"set chain_order, as chain_order=({', '.join(map(repr, names))})"
         )
-    return sorted(names, key=numbers.__getitem__)
+    return sorted(names, key=lambda name: numbers[name] or 0)
 
 
-def _number_at_end(name: str) -> int:
-    """Returns the number in which a name ends, -1 where it ends in none."""
+def _number_at_end(name: str) -> int | None:
+    """Returns 12 of 'iteration_12', None where there is no number."""
     ending = re.search(r"[0-9]+$", name)
-    return int(ending[0]) if ending else -1
+    return int(ending[0]) if ending else None
 
 
 def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
@@ -88,7 +89,7 @@ def _override(iteration: ConfigDict, overrides: ConfigDict, where: str) -> None:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
-def _leaves(config: ConfigDict, prefix: str = ""):
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[str]:
     """Yields the full names of the values in nested configs."""
     for key, value in config.items():
         if isinstance(value, ConfigDict):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from ns_jax.models.variants import EfficientNetVariant, get_variant
+from ns_jax.models.registry import get_architecture
 from ns_jax.planning.estimate import Estimate, argument_bytes, estimate
 from ns_jax.planning.programs import Program
 
@@ -18,12 +18,13 @@ def levels(config: ConfigDict, devices: int) -> Iterator[list[dict]]:
     the arithmetic; parts of a batch change what batch norm averages over, so they come last. Loops over
     equal blocks cost next to nothing, and without them a large model takes hours to compile.
     """
-    loops = isinstance(get_variant(config.variant), EfficientNetVariant)
+    architecture = get_architecture(config.variant)
+    loops = architecture.can_scan
     shares = [share for share in SHARES if devices % share == 0]
     batch = config.labeled_batch_size // devices
     parts = [2**power for power in range(12) if 2**power <= batch and batch % 2**power == 0]
     for accumulation_steps in parts or [1]:
-        for remat in (False, True) if loops else (False,):
+        for remat in (False, True) if architecture.can_remat else (False,):
             yield [
                 {"scan_blocks": loops, "remat": remat, "shard_state": share, "accumulation_steps": accumulation_steps}
                 for share in shares

@@ -13,7 +13,7 @@ from ns_jax.configs import mnist5k
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.collectives import find_collectives
 from ns_jax.planning.hardware import describe_topology
-from ns_jax.planning.programs import programs
+from ns_jax.planning.iteration import iteration_programs
 from ns_jax.run import orchestrate as iteration
 from tests.conftest import REPO
 from tests.planning.shapes import COUNTS, SMALL
@@ -32,7 +32,7 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
     config = dict(iteration.iterations(mnist5k.get_config("smoke")))["iteration_1"]
     config.bn_group_size, config.dtype = bn_group_size, "bfloat16"
     mesh = make_mesh(shard_state, describe_topology("v5e:2x2").devices)
-    program = next(one for one in programs(config, mesh, COUNTS, SMALL) if one.stage == "train")
+    program = next(p for p in iteration_programs(config, mesh, COUNTS, SMALL) if p.stage == "train")
     found = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
     assert all(one.is_exact and one.times == 1 for one in found)
     params, statistics = (

@@ -6,10 +6,11 @@ import pytest
 from etils import epath
 
 from ns_jax.configs import mnist5k
+from ns_jax.experiment.chain import iterations
 from ns_jax.inference import predictor as inference
 from ns_jax.parallel.mesh import make_mesh
-from ns_jax.planning.programs import programs
-from ns_jax.run import orchestrate as iteration
+from ns_jax.planning.iteration import iteration_programs
+from ns_jax.run import orchestrate
 from ns_jax.stages import train
 from tests.planning.shapes import COUNTS, SMALL
 
@@ -47,11 +48,11 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
     config = mnist5k.get_config("smoke")
     config.train_epochs = 2.0
-    iteration.run(config, epath.Path(tmp_path))
+    orchestrate.run(config, epath.Path(tmp_path))
     wanted = {}
-    for _, one in iteration.iterations(config):
-        for program in programs(one, make_mesh(), COUNTS, SMALL):
+    for _, own_config in iterations(config):
+        for program in iteration_programs(own_config, make_mesh(), COUNTS, SMALL):
             wanted.setdefault(program.stage, []).extend([signature(program.arguments)] * program.runs)
     assert calls.keys() == wanted.keys()
-    for stage, found in calls.items():
-        assert found == wanted[stage], stage
+    for stage, recorded_calls in calls.items():
+        assert recorded_calls == wanted[stage], stage
