@@ -4,7 +4,7 @@ import ast
 import os
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
@@ -33,14 +33,14 @@ class ConfigParser(flags.ArgumentParser):
 class TupleParser(tuple_parser.TupleParser):
     """Tuples as Python writes them, and as names between commas: 'flip,randaugment'."""
 
-    def parse(self, argument) -> tuple:
+    def parse(self, argument: Any) -> tuple:
         if argument is None:
             return ()
         parts = argument if isinstance(argument, list | tuple) else [argument]
         return tuple(item for part in parts for item in _items(part))
 
 
-def _items(argument) -> tuple:
+def _items(argument: Any) -> tuple:
     """Returns the items of one argument of a tuple."""
     if not isinstance(argument, str):
         return (argument,)
@@ -122,7 +122,7 @@ def _entry(config: ConfigDict, name: str) -> ConfigDict:
     return config[name]
 
 
-def _add_override(overrides: ConfigDict, field: str, value) -> None:
+def _add_override(overrides: ConfigDict, field: str, value: Any) -> None:
     """Adds a field with its value in the whole run to an iteration's overrides, for the command to replace."""
     section, _, leaf = field.rpartition(".")
     holder = _entry(overrides, section) if section else overrides
@@ -131,7 +131,7 @@ def _add_override(overrides: ConfigDict, field: str, value) -> None:
         holder[leaf] = config_dict.placeholder(default.kind) if isinstance(default, Unset) else value
 
 
-def one_line(text) -> str:
+def one_line(text: object) -> str:
     """Returns a message without line breaks, and without the middle of a very long one."""
     line = " ".join(str(text).split())
     return line if len(line) <= 500 else f"{line[:300]} ... {line[-190:]}"

@@ -23,11 +23,12 @@ for _model in range(8):
 
 def names(folder) -> list[str]:
     """'FILE' or 'FILE:FORM' of every experiment in the folder `configs`."""
-    found = []
+    all_names = []
     for path in sorted(folder.glob("*.py")):
-        if path.stem not in NOT_EXPERIMENTS:
-            found += [f"{path.stem}:{form}" for form in FORMS[path.stem]] if path.stem in FORMS else [path.stem]
-    return found
+        if path.stem in NOT_EXPERIMENTS:
+            continue
+        all_names += [f"{path.stem}:{form}" for form in FORMS[path.stem]] if path.stem in FORMS else [path.stem]
+    return all_names
 
 
 def load(name: str):

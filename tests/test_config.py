@@ -16,7 +16,7 @@ from ns_jax.experiment.chain import finetune_config, iteration_names, iterations
 from ns_jax.experiment.fields import FIELDS, LOCKSTEP, RUN_ONLY, unknown_field, validate, value_of
 from ns_jax.experiment.fingerprint import fingerprint, flatten, lockstep_fingerprint
 from ns_jax.experiment.saved import load_config
-from ns_jax.experiment.workdir import claim_workdir
+from ns_jax.experiment.workdir import claim_workdir, run_iterations
 from tests import experiments, golden
 from tests.conftest import REPO
 
@@ -389,6 +389,7 @@ def test_config_json_says_iterations_and_results(tmp_path):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["format_version"] == 2 and saved["ns_jax"].startswith("0.2")
     assert saved["iterations"] == ["teacher", "student"]
+    assert run_iterations(epath.Path(tmp_path)) == ["teacher", "student"]
     assert saved["results"] == {"teacher": "teacher/model", "student": "student/finetune/model"}
     assert saved["config"]["data"]["dir"] == "/somewhere" and saved["config"]["paper_row"] == "1/2"
     assert saved["config"]["stages"] == list(common.get_config().stages) and not saved["config"]["only_stages"]
@@ -447,7 +448,16 @@ def test_results_without_their_config_are_nobodys(folder, tmp_path):
         claim_workdir(epath.Path(tmp_path), config)
 
 
-VALID = {"format_version": 2, "config": {}}
+def test_iterations_of_runs_that_do_not_say_them(tmp_path):
+    for folder in ("iteration_9/model", "iteration_10/finetune/model", "iteration_11/logs", "report"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert run_iterations(epath.Path(tmp_path)) == ["iteration_9", "iteration_10"]
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "chain.iteration_9.seed": 1}))  # version 0.1
+    assert run_iterations(epath.Path(tmp_path)) == ["iteration_9", "iteration_10"]
+    assert run_iterations(epath.Path(tmp_path / "report")) == [""]
+
+
+VALID = {"format_version": 2, "iterations": [""], "config": {}}
 
 
 @pytest.mark.parametrize(
@@ -457,7 +467,8 @@ VALID = {"format_version": 2, "config": {}}
         ({}, "version 0.1"),
         ([], "is damaged"),
         (VALID | {"format_version": 3, "ns_jax": "0.9"}, "format_version 3 .of ns_jax 0.9."),
-        (VALID | {"config": None}, "holds no config"),
+        (VALID | {"config": None}, "config or iterations are missing"),
+        (VALID | {"iterations": []}, "config or iterations are missing"),
         (VALID | {"config": {"sed": 3}}, "no field sed, did you mean seed"),
         (VALID | {"config": {"seed": "x"}}, "is damaged"),
         (VALID | {"config": {"seed": None}}, "seed is null"),

@@ -25,6 +25,7 @@ from ns_jax.experiment.constraints import (
     some_names,
     text,
 )
+from ns_jax.registry import is_import_path
 
 # What a field affects, where it is not the result of a run.
 RUN_ONLY = "run only"  # how a run goes
@@ -274,8 +275,6 @@ def check_each_field(config: ConfigDict, has_teacher: bool) -> None:
 
 
 def check_evaluations(config: ConfigDict, has_teacher: bool) -> None:
-    from ns_jax.registry import is_import_path
-
     for title, evaluation in config.evaluations.items():
         require(FOLDER_NAME.fullmatch(title), f"evaluations: {title!r} is no name for a file (letters, digits, -, _)")
         for key, (_, constraint, _) in EVALUATION.items():

@@ -61,8 +61,10 @@ def read_saved(path: epath.Path) -> dict[str, Any]:
             f"{path} has format_version {saved['format_version']!r} (of ns_jax {saved.get('ns_jax')}), and this "
             f"version {VERSION} reads {FORMAT_VERSION}: install the one that wrote it"
         )
-    if not isinstance(saved.get("config"), dict):
-        raise UserError(f"{path} is damaged (it holds no config): choose another --workdir")
+    names = saved.get("iterations")
+    has_names = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+    if not has_names or not isinstance(saved.get("config"), dict):
+        raise UserError(f"{path} is damaged (config or iterations are missing): choose another --workdir")
     return saved
 
 

@@ -1,4 +1,6 @@
-"""Whose a workdir is."""
+"""Whose a workdir is, and which iterations its run has."""
+
+import re
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -6,8 +8,8 @@ from ml_collections import ConfigDict
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.fingerprint import deciding_fields, flatten
-from ns_jax.experiment.saved import load_config, save_config
-from ns_jax.files import check_writable
+from ns_jax.experiment.saved import load_config, read_saved, save_config
+from ns_jax.files import check_writable, read_json
 
 
 def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
@@ -95,3 +97,24 @@ def _add_what_is_new(path: epath.Path, there: ConfigDict, here: ConfigDict) -> N
             union.evaluations[name] = evaluation
     if flatten(union) != flatten(there):
         save_config(path, union)
+
+
+def run_iterations(workdir: epath.Path) -> list[str]:
+    """Returns the names of a run's iterations in order, [''] where it has no chain.
+
+    config.json says them. Of a run of version 0.1, and of a folder without config.json, they are the folders with a
+    model whose names end in numbers.
+
+    Raises:
+      UserError: config.json is damaged, or of a later version.
+    """
+    path = workdir / "config.json"
+    saved = read_json(path) if path.exists() else {}
+    if not isinstance(saved, dict) or "format_version" in saved:
+        return read_saved(path)["iterations"]
+    numbers = {}
+    for folder in workdir.glob("*"):
+        ending = re.search(r"[0-9]+$", folder.name)
+        if ending and any((folder / model).exists() for model in ("model", "finetune/model")):
+            numbers[folder.name] = int(ending[0])
+    return sorted(numbers, key=numbers.__getitem__) or [""]

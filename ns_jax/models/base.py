@@ -107,7 +107,7 @@ class Architecture(abc.ABC):
     """A network before it has classes. Subclass it, or offer the same attributes.
 
     Attributes:
-      name: in configs and in model.json: a name of the registry, or 'package.module:factory'.
+      name: in configs and in model.json; the registry sets it to 'package.module:factory' for those of others.
       inputs: of the network.
       num_blocks: how many blocks can be frozen, counted from the input.
       can_scan, can_remat: whether `BuildOptions.scan_blocks` and `.remat` do anything.
@@ -157,7 +157,7 @@ class Architecture(abc.ABC):
     def foreign_names(self, scheme: str) -> Mapping[str, Any] | None:
         """{this project's key, as 'params/stem/kernel': its name and layout in a scheme of `ns_jax.interop`}.
 
-        None where the scheme has no names for this architecture.
+        The values are as `models.efficientnet.names.Name`. None where the scheme has no names for this architecture.
         """
         return None
 
@@ -166,7 +166,8 @@ class Architecture(abc.ABC):
         return {}
 
 
-CONTRACT = ("name", "inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
+CONTRACT = (
+    "inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
             "num_blocks", "can_scan", "can_remat", "endpoints", "foreign_names")  # fmt: skip
 
 

@@ -27,13 +27,14 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
       UserError: the config, the data or the workdir cannot be used as they are, or hosts differ.
     """
     check_agreement(lockstep_fingerprint(config), str(workdir))
-    on_process_zero(lambda: claim_workdir(workdir, config))
     plan = make_plan(config, workdir)
-    for iteration in plan:
-        for stage in stages_of(iteration):
+    stages = [stages_of(iteration) for iteration in plan]
+    on_process_zero(lambda: claim_workdir(workdir, config))
+    for iteration, own_stages in zip(plan, stages, strict=True):
+        for stage in own_stages:
             stage.check(iteration)
-    for iteration in plan:
-        for stage in stages_of(iteration):
+    for iteration, own_stages in zip(plan, stages, strict=True):
+        for stage in own_stages:
             stage.run(iteration)
     if is_process_zero():
         write_report(workdir)
@@ -47,7 +48,7 @@ def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
         if own_config.data.unlabeled:
             taught_by = teacher or epath.Path(own_config.teacher)
         mesh = make_mesh(own_config.parallel.shard_state)
-        plan.append(make_iteration(name, own_config, workdir, taught_by, mesh, fingerprint(config), opened))
+        plan.append(make_iteration(name, own_config, workdir, taught_by, mesh, fingerprint(own_config), opened))
         teacher = plan[-1].result
     return plan
 
