@@ -102,7 +102,11 @@ def as_csv(header: list[str], rows: list[list[str]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-FORMATS: dict[str, Callable[[list[str], list[list[str]]], str]] = {"text": as_text, "markdown": markdown_table, "csv": as_csv}
+FORMATS: dict[str, Callable[[list[str], list[list[str]]], str]] = {
+    "text": as_text,
+    "markdown": markdown_table,
+    "csv": as_csv,
+}
 
 
 def render(table: paper.Table, results: dict[str, list[dict]], layout: str) -> str:
