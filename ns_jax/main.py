@@ -41,7 +41,6 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def set_up(config, workdir) -> None:
     """Compilation cache, TensorFlow kept off the accelerators, other hosts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     import jax
@@ -114,6 +113,7 @@ def main(argv) -> None:
 
 
 def entry_point() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_cpu_alone()
     restart_with_kept_memory()
     app.run(main, flags_parser=parse_flags)

@@ -17,7 +17,8 @@ def interleave(labeled: jax.Array, unlabeled: jax.Array, devices: int) -> jax.Ar
 def separate(mixed: jax.Array, num_labeled: int, devices: int) -> tuple[jax.Array, jax.Array]:
     """Undoes `interleave`: (labeled, unlabeled), one of them possibly empty."""
     per_device = mixed.reshape(devices, -1, *mixed.shape[1:])
-    labeled, unlabeled = jnp.split(per_device, [num_labeled // devices], axis=1)
+    cut = num_labeled // devices
+    labeled, unlabeled = per_device[:, :cut], per_device[:, cut:]
     return labeled.reshape(-1, *mixed.shape[1:]), unlabeled.reshape(-1, *mixed.shape[1:])
 
 

@@ -7,7 +7,7 @@ from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.inference.model import read
-from ns_jax.inference.run_folder import result_of_run, run_iterations
+from ns_jax.inference.run_folder import result_of_run
 from ns_jax.interop import formats
 from tests.interop.weights import random_artifact
 
@@ -28,7 +28,9 @@ def run(tmp_path):
 
 
 def version_2(*names: str) -> dict:
-    return {"format_version": 2, "iterations": list(names)}
+    """What config.json says of iterations in this order."""
+    results = [{"name": name, "model": f"{name}/model".removeprefix("/")} for name in names]
+    return {"format_version": 2, "ns_jax": "0.2.0", "iterations": results, "config": {}}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,6 @@ def version_2(*names: str) -> dict:
         (["iteration_9/model", "iteration_10/model"], {"seed": 0}, "iteration_10/model"),  # version 0.1
         (["iteration_0/model", "iteration_0/finetune/model"], {"seed": 0}, "iteration_0/finetune/model"),
         (["model"], {"seed": 0}, "model"),
-        (["teacher/model"], {"seed": 0}, "teacher/model"),
         (["iteration_0/model", "iteration_1/model"], None, "iteration_1/model"),
         ([], None, None),
     ],
@@ -56,21 +57,13 @@ def test_result(run, models, config, want):
     assert result_of_run(folder) == (None if want is None else folder / want)
 
 
-def test_names_in_order(run):
-    assert run_iterations(run("a/model", config=version_2("b", "a"))) == ["b", "a"]
-
-
-def test_names_of_version_0_1(run):
-    assert run_iterations(run("a_10/model", "a_9/model", "a_11/logs", config={"seed": 0})) == ["a_9", "a_10"]
-
-
 @pytest.mark.parametrize(
     "config, words",
     [
         ({"seed": 0}, "version 0.1.*student, teacher: name the folder"),
-        ([], "config.json was not written by this project"),
-        ({"iterations": "a"}, "iterations must be a list of names"),
-        ({"iterations": [1]}, "iterations must be a list of names"),
+        ([], "config.json is damaged"),
+        ({"format_version": 2, "iterations": ["a"], "config": {}}, "iterations are missing"),
+        ({"format_version": 3}, "has format_version 3"),
     ],
 )
 def test_folders_that_do_not_say_it(run, config, words):
