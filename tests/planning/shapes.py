@@ -1,13 +1,13 @@
 """What several tests of plans share: the demo's counts, a config and an estimate to change."""
 
 from ns_jax.configs import mnist5k
-from ns_jax.models.variants import get_variant
+from ns_jax.models.registry import get_architecture
 from ns_jax.planning.estimate import Estimate
-from ns_jax.planning.programs import Counts
+from ns_jax.planning.programs import Counts, Teacher
 
 GIB = 2**30
 COUNTS = Counts(labeled=100, unlabeled=3900, test=1000, classes=10)
-SMALL = (get_variant("efficientnet-small"), 28)
+SMALL = Teacher(get_architecture("efficientnet-small"), 28)
 
 
 def supervised(**changes):

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from ns_jax.models.base import build_network
 from ns_jax.models.ops.depthwise import depthwise_conv
-from ns_jax.models.registry import create_model
-from ns_jax.models.variants import VARIANTS
+from ns_jax.models.registry import get_architecture
 from ns_jax.planning.flops import count_flops, loops_counted_once
 
 
@@ -118,10 +118,9 @@ def test_gradients_of_dense_layers():
 
 def test_efficientnet():
     """B0 has 0.39 billion multiply-adds: table 2 of https://arxiv.org/abs/1905.11946."""
-    variant = VARIANTS["efficientnet-b0"]
-    model = create_model(variant, 1000)
-    images = array(1, variant.resolution, variant.resolution, 3)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    found = flops(model.apply, variables, images)
-    assert sum(found.values()) / 2 == pytest.approx(0.39e9, rel=0.03)
-    assert min(found.values()) > 0
+    network = build_network(get_architecture("efficientnet-b0"), 1000)
+    images = array(1, *network.inputs.example_shape())
+    variables = jax.eval_shape(lambda: network.init(0))
+    counted = flops(network.module.apply, variables, images)
+    assert sum(counted.values()) / 2 == pytest.approx(0.39e9, rel=0.03)
+    assert min(counted.values()) > 0
