@@ -1,11 +1,20 @@
 """Noisy Student Training in JAX."""
 
+import runpy
+from pathlib import Path
+
 import setuptools
+
+HERE = Path(__file__).resolve().parent
+VERSION = runpy.run_path(str(HERE / "ns_jax" / "version.py"))["VERSION"]
 
 setuptools.setup(
     name="ns_jax",
-    version="0.1.0",
+    version=VERSION,
     description="Noisy Student Training (Xie et al., CVPR 2020) in JAX, from a laptop's CPU to a TPU pod",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
     package_data={"ns_jax.artifact": ["imagenet_classes.txt"]},
     python_requires=">=3.11",
@@ -24,6 +33,7 @@ setuptools.setup(
         "orbax-checkpoint",
         "rich",
         "safetensors",
+        "scipy",
         "tensorboard",  # clu's metric writers need it
         # The CPU wheel is a third of the size, but exists for x86 Linux and Windows only.
         "tensorflow-cpu; platform_machine == 'x86_64' and sys_platform == 'linux'",
@@ -33,6 +43,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "tpu": ["jax[tpu]"],
+        "dev": ["mypy", "pre-commit", "ruff"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",

@@ -6,52 +6,57 @@ Runs configs/mnist5k.py and its control for every seed (about 8 minutes a seed o
 interrupted run continues) and prints the table of docs/results.md.
 """
 
-import json
 import statistics
-import subprocess
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import app, flags
 
+from benchmarks import runs
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
-def run(form: str, seed: str) -> Path:
-    workdir = Path(FLAGS.folder) / f"{form}-{seed}"
-    command = [
-        sys.executable,
-        "-m",
-        "ns_jax.main",
-        f"--config=configs/mnist5k.py:{form}",
-        f"--workdir={workdir}",
-        f"--config.seed={seed}",
-        f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache",
-    ]
-    subprocess.run(command, check=True)
-    return workdir
+def measure(
+    folder: Path, seeds: Sequence[str], chain: str = "chain", overrides: Mapping[str, object] | None = None
+) -> str:
+    """Runs a chain and its control for every seed.
+
+    Args:
+      folder: where the runs go.
+      seeds: of the runs.
+      chain: name of the chain in configs/mnist5k.py.
+      overrides: fields of both configs.
+
+    Returns:
+      A table: test accuracy in % of every iteration and of the control, seed by seed.
+    """
+    shared = {"compilation_cache_dir": folder / "compilation_cache", **(overrides or {})}
+    rows: list[list] = []
+    for seed in seeds:
+        workdirs = {name: folder / f"{name}-{seed}" for name in (chain, "control")}
+        for name, workdir in workdirs.items():
+            runs.run_main(f"configs/mnist5k.py:{name}", workdir, {"seed": seed, **shared})
+        iterations = sorted(workdirs[chain].glob("iteration_*"))
+        rows.append([seed, *(runs.top1(iteration) for iteration in iterations), runs.top1(workdirs["control"])])
+    columns = list(zip(*rows, strict=True))[1:]
+    rows.append(["mean", *(statistics.mean(column) for column in columns)])
+    students = [f"student {number}" for number in range(1, len(columns) - 1)]
+    text = [[str(name), *(f"{value:.1f}" for value in values)] for name, *values in rows]
+    return markdown_table(["seed", "teacher", *students, "supervised control"], text)
 
 
-def top1(path: Path) -> float:
-    return 100 * json.loads((path / "evaluation.json").read_text())["top1"]
+def define_flags() -> None:
+    flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
 def main(argv) -> None:
     del argv
-    rows = []
-    for seed in FLAGS.seeds:
-        chain = run("chain", seed)
-        steps = [top1(folder) for folder in sorted(chain.glob("iteration_*"))]
-        rows.append([seed, *steps, top1(run("control", seed))])
-    means = ["mean", *(statistics.mean(column) for column in list(zip(*rows, strict=True))[1:])]
-    header = ["seed", "teacher", *(f"student {i}" for i in range(1, len(rows[0]) - 2)), "supervised control"]
-    text = [[str(row[0]), *(f"{value:.1f}" for value in row[1:])] for row in [*rows, means]]
-    print(markdown_table(header, text))
+    print(measure(Path(FLAGS.folder), FLAGS.seeds))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -1,69 +1,70 @@
-"""An ablation on the demo's digits over several seeds: the student's top-1 in each row, beside its teacher's.
+"""An ablation on the demo's digits over several seeds: top-1 of the student of each variant, beside its teacher's.
 
   python -m benchmarks.small_ablations --folder=DIR --experiment=ablation_noise --rows=noised,no_aug,no_noise
 
 Runs configs/EXPERIMENT.py:ROW,small (a teacher takes about a minute on two cores, a student about one; an
-interrupted run continues) and prints a table. The rows of a seed share their teacher.
+interrupted run continues) and prints a table. The teachers of a seed are the same, bit for bit, in every row that
+changes the student alone.
 """
 
-import json
-import shutil
 import statistics
-import subprocess
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import app, flags
 
+from benchmarks import runs
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
-flags.DEFINE_string("experiment", "ablation_noise", "A file in configs/ whose forms end in ',small'.")
-flags.DEFINE_list("rows", ["noised", "no_aug", "no_noise", "noised_teacher"], "Rows of it.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
-def run(row: str, seed: str, teacher: Path | None) -> Path:
-    """The finished run's folder. `teacher`: a run of the same seed, whose first iteration is taken over."""
-    workdir = Path(FLAGS.folder) / f"{FLAGS.experiment}-{row.replace('/', '_')}-{seed}"
-    if teacher and not workdir.exists():
-        shutil.copytree(teacher / "iteration_0", workdir / "iteration_0")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ns_jax.main",
-            f"--config=configs/{FLAGS.experiment}.py:{row},small",
-            f"--workdir={workdir}",
-            f"--config.seed={seed}",
-            f"--config.compilation_cache_dir={FLAGS.folder}/compilation_cache",
-        ],
-        check=True,
-    )
-    return workdir
+def measure(
+    folder: Path,
+    experiment: str,
+    rows: Sequence[str],
+    seeds: Sequence[str],
+    overrides: Mapping[str, object] | None = None,
+) -> str:
+    """Runs every row for every seed.
+
+    Args:
+      folder: where the runs go.
+      experiment: a file in configs/.
+      rows: of its table.
+      seeds: of the runs.
+      overrides: fields of all configs.
+
+    Returns:
+      A table: test accuracy in % of the first row's teacher and of each row's student, seed by seed.
+    """
+    shared = {"compilation_cache_dir": folder / "compilation_cache", **(overrides or {})}
+    accuracies: dict[str, list[float]] = {"teacher": [], **{row: [] for row in rows}}
+    for seed in seeds:
+        workdirs = {row: folder / f"{experiment}-{row.replace('/', '_')}-{seed}" for row in rows}
+        for row, workdir in workdirs.items():
+            runs.run_main(f"configs/{experiment}.py:{row},small", workdir, {"seed": seed, **shared})
+            accuracies[row].append(runs.top1(workdir / "iteration_1"))
+        accuracies["teacher"].append(runs.top1(workdirs[rows[0]] / "iteration_0"))
+    text = [
+        [name, *(f"{value:.1f}" for value in values), f"{statistics.mean(values):.1f}"]
+        for name, values in accuracies.items()
+    ]
+    return markdown_table([experiment, *(f"seed {seed}" for seed in seeds), "mean"], text)
 
 
-def top1(folder: Path) -> float:
-    return 100 * json.loads((folder / "evaluation.json").read_text())["top1"]
+def define_flags() -> None:
+    flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
+    flags.DEFINE_string("experiment", "ablation_noise", "A file in configs/ that has a small version: ROW,small.")
+    flags.DEFINE_list("rows", ["noised", "no_aug", "no_noise", "noised_teacher"], "Rows of its table.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 
 
 def main(argv) -> None:
     del argv
-    found = {"teacher": [], **{row: [] for row in FLAGS.rows}}
-    for seed in FLAGS.seeds:
-        first = None
-        for row in FLAGS.rows:
-            workdir = run(row, seed, first)
-            first = first or workdir
-            found[row].append(top1(workdir / "iteration_1"))
-        found["teacher"].append(top1(first / "iteration_0"))
-    table = [
-        [name, *(f"{value:.1f}" for value in values), f"{statistics.mean(values):.1f}"]
-        for name, values in found.items()
-    ]
-    print(markdown_table([FLAGS.experiment, *(f"seed {seed}" for seed in FLAGS.seeds), "mean"], table))
+    print(measure(Path(FLAGS.folder), FLAGS.experiment, FLAGS.rows, FLAGS.seeds))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -17,12 +17,15 @@ from absl import app, flags
 from etils import epath
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("variants", None, "Rows of ns_jax/models/variants.py; all of them where not given.")
-flags.DEFINE_string("only_measure", None, "Internal: the folder of one model.")
+HEADER = ["", "parameters", "px", "import and load", "first image (compiles)", "next image", "peak memory"]
 
 
 def measure(folder: str) -> dict:
-    """Seconds and bytes of one model in this process."""
+    """Opens the model in a folder in this process.
+
+    Returns:
+      {load, first, next: seconds of opening it and of its first two images; peak: bytes of the process}.
+    """
     import numpy as np
 
     start = time.perf_counter()
@@ -45,23 +48,56 @@ def measure(folder: str) -> dict:
     }
 
 
-def write_random_model(name: str, folder: epath.Path) -> tuple[int, int]:
+def write_random_model(variant: str, folder: epath.Path) -> tuple[int, int]:
     """Writes an artifact with 1000 classes. Returns (number of parameters, resolution)."""
     import numpy as np
     from flax.traverse_util import unflatten_dict
 
-    from ns_jax.artifact.weights import model_card, save_artifact
-    from ns_jax.interop.foreign import expected_shapes
-    from ns_jax.models.variants import get_variant
+    from ns_jax.artifact.metadata import model_metadata
+    from ns_jax.artifact.weights import save_artifact
+    from ns_jax.models.base import build_network, variable_shapes
+    from ns_jax.models.registry import get_architecture
 
-    rng, row = np.random.default_rng(0), get_variant(name)
-    shapes = expected_shapes(row, 1000)
-    flat = {
-        key: np.ones(shape, np.float32) if key.endswith("var") else 0.01 * rng.standard_normal(shape, np.float32)
-        for key, shape in shapes.items()
-    }
-    save_artifact(folder, unflatten_dict(flat, sep="/"), model_card(row, 1000))
-    return sum(value.size for key, value in flat.items() if key.startswith("params")), row.test_resolution
+    rng, architecture = np.random.default_rng(0), get_architecture(variant)
+    arrays = {}
+    for key, shape in variable_shapes(build_network(architecture, 1000)).items():
+        is_variance = key.endswith("var")
+        arrays[key] = np.ones(shape, np.float32) if is_variance else 0.01 * rng.standard_normal(shape, np.float32)
+    save_artifact(folder, unflatten_dict(arrays, sep="/"), model_metadata(architecture, 1000))
+    parameters = sum(array.size for key, array in arrays.items() if key.startswith("params"))
+    return parameters, architecture.inputs.test_resolution
+
+
+def measure_apart(variant: str) -> list[str]:
+    """Measures a random model of a variant in a process of its own. Returns the table's row."""
+    with tempfile.TemporaryDirectory() as folder:
+        parameters, size = write_random_model(variant, epath.Path(folder) / "model")
+        process = subprocess.run(
+            [sys.executable, "-m", "benchmarks.zoo", f"--only_measure={folder}/model"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    return table_row(variant, parameters, size, json.loads(process.stdout.splitlines()[-1]))
+
+
+def table_row(variant: str, parameters: int, size: int, measured: dict) -> list[str]:
+    """Writes what `measure` gave in the units of the table, whose columns HEADER names."""
+    return [
+        variant,
+        f"{parameters / 1e6:.2f} M",
+        f"{size}",
+        f"{measured['load']:.1f} s",
+        f"{measured['first']:.1f} s",
+        f"{measured['next']:.2f} s",
+        f"{measured['peak'] / 2**30:.2f} GiB",
+    ]
+
+
+def define_flags() -> None:
+    flags.DEFINE_list("variants", None, "Model variants; all of them where not given.")
+    flags.DEFINE_string("only_measure", None, "Internal: the folder of one model.")
 
 
 def main(argv) -> None:
@@ -69,39 +105,16 @@ def main(argv) -> None:
     if FLAGS.only_measure:
         print(json.dumps(measure(FLAGS.only_measure)))
         return
-    from ns_jax.models.variants import VARIANTS
+    from ns_jax.models.registry import ARCHITECTURES
     from ns_jax.report.results import markdown_table
 
     rows = []
-    for name in FLAGS.variants or VARIANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            parameters, size = write_random_model(name, epath.Path(folder) / "model")
-            process = subprocess.run(
-                [sys.executable, "-m", "benchmarks.zoo", f"--only_measure={folder}/model"],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-            )
-        found = json.loads(process.stdout.splitlines()[-1])
-        rows.append(
-            [
-                name,
-                f"{parameters / 1e6:.2f} M",
-                f"{size}",
-                f"{found['load']:.1f} s",
-                f"{found['first']:.1f} s",
-                f"{found['next']:.2f} s",
-                f"{found['peak'] / 2**30:.2f} GiB",
-            ]
-        )
-        print(f"{name}: done", file=sys.stderr, flush=True)
-    print(
-        markdown_table(
-            ["", "parameters", "px", "import and load", "first image (compiles)", "next image", "peak memory"], rows
-        )
-    )
+    for variant in FLAGS.variants or ARCHITECTURES:
+        rows.append(measure_apart(variant))
+        print(f"{variant}: done", file=sys.stderr, flush=True)
+    print(markdown_table(HEADER, rows))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

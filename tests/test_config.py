@@ -411,7 +411,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     config.chain.iteration_2 = {"seed": 3}
     with pytest.raises(UserError, match="seed is 0 there and 3 here in iteration_2"):
         claim_workdir(workdir, config)
-    with pytest.raises(UserError, match="the iterations are iteration_0, .* there and one here"):
+    with pytest.raises(UserError, match="the iterations are iteration_0, .* there and one without a name here"):
         claim_workdir(workdir, mnist5k.get_config("control"))
     assert (workdir / "config.json").read_text() == before
 
@@ -427,7 +427,13 @@ def test_a_run_may_get_more_iterations_and_evaluations(tmp_path):
     claim_workdir(workdir, mnist5k.get_config())  # less than there is
     assert flatten(load_config(workdir / "config.json")) == flatten(saved)
     config.evaluations.hard.classes = ("3", "8")
-    with pytest.raises(UserError, match="evaluations.hard.classes is .'3', '5'. there"):
+    claim_workdir(workdir, config)  # it was not evaluated yet
+    assert load_config(workdir / "config.json").evaluations.hard.classes == ("3", "8")
+    (workdir / "iteration_2" / "evaluations").mkdir(parents=True)
+    (workdir / "iteration_2" / "evaluations" / "hard.json").write_text("{}")
+    claim_workdir(workdir, config)
+    config.evaluations.hard.classes = ("3", "9")
+    with pytest.raises(UserError, match="iteration_2/evaluations/hard.json is of .*'3', '8'.*: give it another name"):
         claim_workdir(workdir, config)
 
 

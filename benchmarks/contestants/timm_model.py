@@ -1,6 +1,7 @@
 """timm's EfficientNet in PyTorch, channels last, with timm's own RMSProp and EMA."""
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import timm
@@ -11,60 +12,63 @@ from timm.optim import RMSpropTF
 from timm.utils import ModelEmaV3
 
 from benchmarks.contest import serve
-from ns_jax.models.variants import get_variant
+from benchmarks.contestants.task import Task
 
 
-def build(name: str, classes: int, mode: str):
-    """The model of a row: by name where timm has it, else built from the row by timm's builder."""
-    rates = {"drop_rate": 0.2, "drop_path_rate": 0.2} if mode == "training" else {}
-    row = get_variant(name)
-    if row.resolution >= 224:
-        return timm.create_model(name.replace("-", "_"), num_classes=classes, **rates)
-    blocks = [
-        [f"{'ds' if s.expand == 1 else 'ir'}_r{s.repeats}_k{s.kernel}_s{s.stride}_e{s.expand}_c{s.filters}_se0.25"]
-        for s in row.stages
-    ]
+def build(task: Task) -> torch.nn.Module:
+    """Returns the model of a task: by name where timm has it, else built from its blocks by timm's builder."""
+    rates = {"drop_rate": 0.2, "drop_path_rate": 0.2} if task.mode == "training" else {}
+    for name in (task.variant.replace("-", "_"), task.variant.replace("-", "")):  # as efficientnet_b0, resnet50
+        if timm.is_model(name):
+            return timm.create_model(name, num_classes=task.num_classes, **rates)
     return efficientnet_models.EfficientNet(
-        decode_arch_def(blocks),
-        num_classes=classes,
-        num_features=row.head_filters,
-        stem_size=row.stem_filters,
+        decode_arch_def([[group] for group in task.blocks]),
+        num_classes=task.num_classes,
+        num_features=task.head_filters,
+        stem_size=task.stem_filters,
         act_layer=torch.nn.SiLU,
         **rates,
     )
 
 
-def main(mode: str, name: str, batch_size: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    size = get_variant(name).resolution
-    classes = 1000 if size > 32 else 10
-    model = build(name, classes, mode).to(memory_format=torch.channels_last)
+def make_work(task: Task) -> Callable[[], object]:
+    """Returns a function that trains or predicts one batch."""
+    model = build(task).to(memory_format=torch.channels_last)
     rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.normal(size=(batch_size, 3, size, size)).astype(np.float32))
-    images = images.to(memory_format=torch.channels_last)
-    labels = torch.from_numpy(rng.integers(0, classes, batch_size))
-    if mode == "inference":
+    shape = (task.batch_size, 3, task.resolution, task.resolution)
+    images = torch.from_numpy(rng.normal(size=shape).astype(np.float32)).to(memory_format=torch.channels_last)
+    labels = torch.from_numpy(rng.integers(0, task.num_classes, task.batch_size))
+
+    if task.mode == "inference":
         model.eval()
 
-        def work() -> None:
+        def predict() -> np.ndarray:
             with torch.inference_mode():
-                model(images).softmax(-1).numpy()
+                return model(images).softmax(-1).numpy()
 
-    else:
-        model.train()
-        optimizer = RMSpropTF(model.parameters(), lr=0.001, alpha=0.9, momentum=0.9, eps=1e-3, weight_decay=1e-5)
-        ema = ModelEmaV3(model, decay=0.9999)
-        loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+        return predict
 
-        def work() -> None:
-            loss = loss_fn(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            ema.update(model)
+    model.train()
+    optimizer = RMSpropTF(model.parameters(), lr=0.001, alpha=0.9, momentum=0.9, eps=1e-3, weight_decay=1e-5)
+    ema = ModelEmaV3(model, decay=0.9999)
+    loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
 
-    serve(work)
+    def train() -> float:
+        loss = loss_fn(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        ema.update(model)
+        return loss.item()
+
+    return train
+
+
+def main(text: str) -> None:
+    task = Task.from_text(text)
+    torch.set_num_threads(task.threads)
+    serve(make_work(task))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1])

@@ -59,7 +59,7 @@ def embedded_metadata(metadata: Mapping[str, Any]) -> str:
     return json.dumps(kept | {"format_version": FORMAT_VERSION}, sort_keys=True)
 
 
-def parse_embedded(text: str, where) -> dict:
+def parse_embedded(text: str, where: Any) -> dict:
     """Undoes `embedded_metadata`.
 
     Args:
@@ -75,7 +75,7 @@ def parse_embedded(text: str, where) -> dict:
     return check_metadata(metadata, f"the metadata in {where}")
 
 
-def model_metadata(architecture: Architecture, num_classes: int, **known) -> dict:
+def model_metadata(architecture: Architecture, num_classes: int, **known: Any) -> dict:
     """Metadata of a model.
 
     Args:
@@ -153,7 +153,7 @@ def network_of(metadata: Mapping[str, Any], options: BuildOptions | None = None)
     return build_network(architecture, len(metadata["class_names"]), options, inputs)
 
 
-def check_variant(metadata: Mapping[str, Any], variant: str | None, where) -> None:
+def check_variant(metadata: Mapping[str, Any], variant: str | None, where: Any) -> None:
     """Checks that a model which somebody opens is of the variant that they ask for, if any.
 
     Raises:
@@ -173,7 +173,7 @@ def check_variant(metadata: Mapping[str, Any], variant: str | None, where) -> No
 # Checks of fields ----------------------------------------------------------------------------------------------
 
 
-def check_metadata(metadata: dict, where) -> dict:
+def check_metadata(metadata: dict, where: Any) -> dict:
     """Checks every field of metadata that was read, and fills in those that version 1 lacks.
 
     Args:
@@ -202,7 +202,7 @@ def check_metadata(metadata: dict, where) -> dict:
     return metadata
 
 
-def check_fields(metadata: dict, where) -> dict:
+def check_fields(metadata: dict, where: Any) -> dict:
     """Returns the metadata. Raises UserError, with `where` and the field's name, unless its fields are right."""
     of_arrays = is_of_arrays(metadata)
     for name, value in metadata.items():
@@ -219,7 +219,7 @@ def check_fields(metadata: dict, where) -> dict:
     return metadata
 
 
-def _parse(text: str | bytes, where) -> Any:
+def _parse(text: str | bytes, where: Any) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, not UTF-8, or a number without end

@@ -1,6 +1,7 @@
 """From a config to those of its iterations, and of the fine-tuning of each."""
 
 import re
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -33,13 +34,19 @@ def iteration_names(config: ConfigDict) -> list[str]:
         return list(config.chain_order)
     if len(names) < 2:
         return names or [""]
-    endings = [re.search(r"[0-9]+$", name) for name in names]
-    if not all(endings) or len({int(ending[0]) for ending in endings}) < len(names):
+    numbers = {name: _number_at_end(name) for name in names}
+    if None in numbers.values() or len(set(numbers.values())) < len(names):
         raise UserError(
             f"chain: the names {', '.join(names)} do not end in numbers of their own, which would say their order: "
             f"set chain_order, as chain_order=({', '.join(map(repr, names))})"
         )
-    return sorted(names, key=lambda name: int(re.search(r"[0-9]+$", name)[0]))
+    return sorted(names, key=lambda name: numbers[name] or 0)
+
+
+def _number_at_end(name: str) -> int | None:
+    """Returns 12 of 'iteration_12', None where there is no number."""
+    ending = re.search(r"[0-9]+$", name)
+    return int(ending[0]) if ending else None
 
 
 def iterations(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
@@ -82,7 +89,7 @@ def _override(iteration: ConfigDict, overrides: ConfigDict, where: str) -> None:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
-def _leaves(config: ConfigDict, prefix: str = ""):
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[str]:
     """Yields the full names of the values in nested configs."""
     for key, value in config.items():
         if isinstance(value, ConfigDict):

@@ -27,7 +27,7 @@ def number(interval: str) -> Constraint:
         limits.append(f"{'at most' if includes_high else 'below'} {high_text}")
     problem = f"must be {' and '.join(limits)}"
 
-    def check(value) -> str:
+    def check(value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "must be a number"
         if value != value or value in (math.inf, -math.inf):
@@ -44,33 +44,33 @@ def one_of(*choices: str) -> Constraint:
     return lambda value: "" if value in choices else f"must be one of {', '.join(choices)}"
 
 
-def text(value) -> str:
+def text(value: Any) -> str:
     """Any string without a zero byte, which no path may have."""
     return "" if isinstance(value, str) and "\0" not in value else "must be text"
 
 
-def name(value) -> str:
+def name(value: Any) -> str:
     """A string that is not empty: a name in a registry, or an import path."""
     return "" if isinstance(value, str) and value.strip() else "must name something"
 
 
-def names(value) -> str:
+def names(value: Any) -> str:
     """A tuple, perhaps empty, of strings that are not."""
     if isinstance(value, tuple | list) and all(isinstance(item, str) and item.strip() for item in value):
         return ""
     return "must be a tuple of names, as ('flip', 'randaugment'); () is none"
 
 
-def some_names(value) -> str:
+def some_names(value: Any) -> str:
     """As `names`, and at least one."""
     return names(value) or ("" if value else "must name at least one")
 
 
-def distinct_names(value) -> str:
+def distinct_names(value: Any) -> str:
     """As `names`, and no two equal."""
     return names(value) or ("" if len(set(value)) == len(value) else "must not name anything twice")
 
 
-def boolean(value) -> str:
+def boolean(value: Any) -> str:
     """True or False."""
     return "" if isinstance(value, bool) else "must be True or False"

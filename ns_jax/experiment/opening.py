@@ -7,8 +7,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -74,15 +75,16 @@ def _load_function(path: Path) -> Callable[..., ConfigDict]:
         raise UserError(f"{path}: an experiment is a Python file (.py) or the config.json of a run")
     name = f"experiment_{path.stem}"
     loading = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(loading)
+    assert loading and loading.loader  # a path that ends in .py has both
+    module, execute = importlib.util.module_from_spec(loading), loading.loader.exec_module
     sys.modules[name] = module
-    _run_line_by_line(lambda: loading.loader.exec_module(module), path)
+    _run_line_by_line(lambda: execute(module), path)
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"{path} has no function get_config")
     return module.get_config
 
 
-def _run_line_by_line(function: Callable[[], ConfigDict], path: Path):
+def _run_line_by_line(function: Callable[[], Any], path: Path) -> Any:
     """Calls `function`; what it raises becomes a UserError with the line of the config's file."""
     try:
         return function()
@@ -110,13 +112,13 @@ def _explain(error: BaseException, line: str) -> str:
     return words[:500] if is_said_by_hand and words else f"{type(error).__name__}: {words}"[:500]
 
 
-def _shorten(filename) -> str:
+def _shorten(filename: str | Path) -> str:
     """Returns a path relative to the current folder where it is below it."""
     relative = os.path.relpath(filename)
     return str(filename) if relative.startswith("..") else relative
 
 
-def _check_result(config, path: Path) -> None:
+def _check_result(config: Any, path: Path) -> None:
     """Raises UserError unless a config has all fields and no others."""
     if not isinstance(config, ConfigDict):
         kind = "nothing" if config is None else f"a {type(config).__name__}"
@@ -136,7 +138,7 @@ def _check_result(config, path: Path) -> None:
         raise UserError(f"{path}: {unknown_field(surplus[0])}")
 
 
-def _field_names(config: ConfigDict):
+def _field_names(config: ConfigDict) -> Iterator[str]:
     """Yields the full names of a config's fields; 'chain' and 'evaluations' count as one each."""
     for key in config:
         if key in SECTIONS and isinstance(config[key], ConfigDict):

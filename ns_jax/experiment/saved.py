@@ -66,7 +66,7 @@ def read_saved(path: epath.Path) -> dict[str, Any]:
     return saved
 
 
-def load_config(path) -> ConfigDict:
+def load_config(path: epath.PathLike) -> ConfigDict:
     """Returns the config in a config.json, locked, as `configs/` give it. Fields that are new since have defaults.
 
     Raises:

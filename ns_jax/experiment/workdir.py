@@ -1,8 +1,5 @@
 """Whose a workdir is."""
 
-import json
-from typing import Any
-
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -16,7 +13,7 @@ from ns_jax.files import check_writable
 def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
     """Writes config.json into the workdir, or checks that the one there is of the same run.
 
-    The same run may go on with other fields that do not decide the result, with more evaluations, and with more
+    The same run may go on with other fields that do not decide the result, with other evaluations, and with more
     iterations at the end of its chain.
 
     Raises:
@@ -40,6 +37,7 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
             f"{workdir} belongs to another config ({', '.join(differences[:4])}{more}): choose another --workdir, or "
             "delete this one"
         )
+    _check_evaluated(workdir, there, config)
     _add_what_is_new(path, there, config)
 
 
@@ -57,45 +55,43 @@ def _refuse_results_without_config(workdir: epath.Path, config: ConfigDict) -> N
 def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
     """Returns 'FIELD is A there and B here' for what decides the results of two runs and differs.
 
-    Iterations that only one of them has after those of the other, and evaluations that only one has, do not count.
+    Iterations that only one of them has after those of the other do not count.
     """
     names_there, names_here = ([name for name, _ in iterations(config)] for config in (there, here))
     common = min(len(names_there), len(names_here))
     if names_there[:common] != names_here[:common]:
-        shown_there, shown_here = (", ".join(names).strip() or "one" for names in (names_there, names_here))
+        shown_there, shown_here = (", ".join(names) or "one without a name" for names in (names_there, names_here))
         return [f"the iterations are {shown_there} there and {shown_here} here"]
     differing: dict[str, list[str]] = {}  # the text, to the iterations that it is true of
-    for (name, one), (_, other) in zip(iterations(there), iterations(here), strict=False):
-        fields_there, fields_here = comparable_fields(one), comparable_fields(other)
-        for field in sorted(fields_there.keys() | fields_here.keys()):
-            if field.startswith("evaluations.") and not _in_both(field, one, other):
-                continue
-            value_there, value_here = fields_there.get(field), fields_here.get(field)
-            if value_there != value_here:
-                text = f"{field} is {value_there!r} there and {value_here!r} here"
+    for (name, iteration_there), (_, iteration_here) in zip(iterations(there), iterations(here), strict=False):
+        fields_there, fields_here = deciding_fields(iteration_there), deciding_fields(iteration_here)
+        for field in sorted(fields_here):
+            if fields_there[field] != fields_here[field]:
+                text = f"{field} is {fields_there[field]!r} there and {fields_here[field]!r} here"
                 differing.setdefault(text, []).append(name)
     return [text if len(names) == common else f"{text} in {' and '.join(names)}" for text, names in differing.items()]
 
 
-def comparable_fields(iteration: ConfigDict) -> dict[str, Any]:
-    """Returns what decides the results of an iteration: those of its models, and of each of its evaluations."""
-    evaluations = {key: value for key, value in flatten(iteration).items() if key.startswith("evaluations.")}
-    return json.loads(json.dumps(deciding_fields(iteration) | evaluations))
-
-
-def _in_both(field: str, one: ConfigDict, other: ConfigDict) -> bool:
-    evaluation = field.split(".")[1]
-    return evaluation in one.evaluations and evaluation in other.evaluations
+def _check_evaluated(workdir: epath.Path, there: ConfigDict, here: ConfigDict) -> None:
+    """Raises UserError where an evaluation with a result is now another one."""
+    for (name, iteration_there), (_, iteration_here) in zip(iterations(there), iterations(here), strict=False):
+        for title, evaluation in iteration_here.evaluations.items():
+            result = workdir / name / "evaluations" / f"{title}.json"
+            before = iteration_there.evaluations.get(title)
+            if before is not None and flatten(before) != flatten(evaluation) and result.exists():
+                raise UserError(
+                    f"evaluations.{title} is {evaluation.to_dict()}, and {result} is of {before.to_dict()}: give it "
+                    "another name, or delete that file"
+                )
 
 
 def _add_what_is_new(path: epath.Path, there: ConfigDict, here: ConfigDict) -> None:
-    """Writes iterations and evaluations that a finished run has got since into its config.json."""
+    """Writes iterations and evaluations that a run has got since into its config.json."""
     union = ConfigDict(there).copy_and_resolve_references()
     with union.unlocked():
         if len(here.chain) > len(there.chain):
             union.chain, union.chain_order = here.chain, here.chain_order
         for name, evaluation in here.evaluations.items():
-            if name not in union.evaluations:
-                union.evaluations[name] = evaluation
+            union.evaluations[name] = evaluation
     if flatten(union) != flatten(there):
         save_config(path, union)

@@ -1,11 +1,33 @@
 """Folder of a run: which model it ended with."""
 
+import re
+
 from etils import epath
 
 from ns_jax.artifact.metadata import has_artifact
 from ns_jax.errors import UserError
-from ns_jax.experiment.workdir import run_iterations
-from ns_jax.files import is_file
+from ns_jax.experiment.saved import read_saved
+from ns_jax.files import is_file, read_json
+
+
+def run_iterations(workdir: epath.Path) -> list[str]:
+    """Names of a run's iterations in order, [''] where it has no chain.
+
+    config.json says them; of a run of version 0.1, or of a folder without it, they are the folders with a model whose
+    names end in numbers.
+
+    Raises:
+      UserError: config.json is damaged.
+    """
+    path = workdir / "config.json"
+    if is_file(path) and "format_version" in read_json(path):
+        return read_saved(path)["iterations"]
+    numbered = {}
+    for folder in workdir.glob("*"):
+        number = re.search(r"\d+$", folder.name)
+        if number and result_of_iteration(folder):
+            numbered[folder.name] = int(number[0])
+    return sorted(numbered, key=numbered.__getitem__)
 
 
 def result_of_iteration(folder: epath.Path) -> epath.Path | None:

@@ -45,7 +45,7 @@ class ImageInputs:
         size = resolution or self.resolution
         return (size, size, 3)
 
-    def prepare(self, images: jax.Array, dtype) -> jax.Array:
+    def prepare(self, images: jax.Array, dtype: Any) -> jax.Array:
         """[..., 3] images on 0..255, any dtype, to what the network takes, in `dtype`."""
         images = images.astype(jnp.float32)
         scale = 255.0 * jnp.asarray(self.std, jnp.float32)
@@ -72,7 +72,7 @@ class ArrayInputs:
             raise UserError(f"resolution={resolution}: the model takes arrays of shape {self.shape}, not images")
         return self.shape
 
-    def prepare(self, arrays: jax.Array, dtype) -> jax.Array:
+    def prepare(self, arrays: jax.Array, dtype: Any) -> jax.Array:
         """The arrays in `dtype`."""
         return arrays.astype(dtype)
 

@@ -9,24 +9,24 @@ from ns_jax.planning.programs import Counts, Program, Teacher
 from ns_jax.run.stages import get_stage
 
 
-def iteration_programs(config, mesh, counts: Counts, teacher: Teacher) -> list[Program]:
+def iteration_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
     """The programs of one iteration in the order of its stages.
 
     Args:
       config: of the iteration, without a chain.
       mesh: its devices.
       counts: of its data.
-      teacher: whose labels it trains on, where it has unlabeled images.
+      teacher: whose labels it trains on; not looked at without unlabeled images.
 
     Raises:
       UserError: a batch cannot be split over the devices, or the model cannot do what the config asks for.
     """
-    is_student = bool(config.data.unlabeled)
+    is_student = bool(config.data.unlabeled) and teacher is not None
     programs = []
     for name in config.stages:
         stage = get_stage(name)
         if stage.applies(config, is_student):
-            programs += stage.programs(config, mesh, counts, teacher)
+            programs += stage.programs(config, mesh, counts, teacher if is_student else None)
     return programs
 
 

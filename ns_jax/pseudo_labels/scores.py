@@ -3,6 +3,8 @@
 `min_confidence` and `max_confidence` are thresholds of the rule's own score.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ns_jax.pseudo_labels.balance import filter_and_balance
@@ -44,7 +46,7 @@ def certainty(probs: np.ndarray) -> np.ndarray:
     return np.clip(1.0 - entropy / np.log(classes), 0.0, 1.0).astype(np.float32)
 
 
-def _score(labels: PseudoLabels, score) -> np.ndarray:
+def _score(labels: PseudoLabels, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The score of all images, float32 [N], in one pass over the probabilities."""
     parts = [score(probs) for probs in labels.probabilities()]
     return np.concatenate([np.empty(0, np.float32), *parts])

@@ -1,6 +1,7 @@
 """The selected pseudo-labels, joined to the images that they belong to."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def _positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(ids, wanted, sorter=order)]
 
 
-def join(store: LabelStore, selection: Selection, source_ids) -> TrainingTable:
+def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarray], np.ndarray]) -> TrainingTable:
     """Joins labels, selection and images by id.
 
     Args:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +62,12 @@ class Inputs:
 
     def _check_unchanged(self, field: str, source: Source) -> None:
         ids = hashlib.sha256(b"\0".join(source.ids(np.arange(source.count)).tolist())).hexdigest()
-        now = {"source": source.name, "count": source.count, "class_names": list(source.class_names), "ids": ids}
+        now: dict[str, Any] = {
+            "source": source.name,
+            "count": source.count,
+            "class_names": list(source.class_names),
+            "ids": ids,
+        }
         path = self.paths.data_record(field)
         if not path.exists():
             write_json(path, now)
@@ -74,7 +81,7 @@ class Inputs:
             )
 
 
-def check_classes(who: str, have, source: Source) -> None:
+def check_classes(who: str, have: Sequence[str], source: Source) -> None:
     """Raises UserError unless a model's classes are those of the source, in the same order."""
     have, want = list(have), list(source.class_names)
     if have == want:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.parallel.hosts import is_process_zero
@@ -12,7 +13,7 @@ from ns_jax.run.inputs import Inputs
 from ns_jax.run.paths import IterationPaths
 
 
-def has_stored_labels(config, has_teacher: bool) -> bool:
+def has_stored_labels(config: ConfigDict, has_teacher: bool) -> bool:
     """Whether a teacher's labels are stored and selected before training."""
     return has_teacher and not config.online_teacher
 
@@ -32,7 +33,7 @@ class Iteration:
     """
 
     name: str
-    config: Any
+    config: ConfigDict
     paths: IterationPaths
     inputs: Inputs
     teacher: epath.Path | None
@@ -59,7 +60,13 @@ class Iteration:
 
 
 def make_iteration(
-    name: str, config, workdir: epath.Path, teacher: epath.Path | None, mesh, fingerprint: str, opened: OpenSources
+    name: str,
+    config: ConfigDict,
+    workdir: epath.Path,
+    teacher: epath.Path | None,
+    mesh: Any,
+    fingerprint: str,
+    opened: OpenSources,
 ) -> Iteration:
     """The iteration called `name` of the run in `workdir`.
 

@@ -1,6 +1,7 @@
 """The method: the iterations of a config, and the stages of each, in order."""
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
@@ -15,7 +16,7 @@ from ns_jax.run.iteration import Iteration, make_iteration
 from ns_jax.run.stages import get_stage
 
 
-def run(config, workdir: epath.Path) -> None:
+def run(config: ConfigDict, workdir: epath.Path) -> None:
     """Runs what is missing of every iteration, then writes the report.
 
     Args:
@@ -38,7 +39,7 @@ def run(config, workdir: epath.Path) -> None:
         write_report(workdir)
 
 
-def make_plan(config, workdir: epath.Path) -> list[Iteration]:
+def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
     """The iterations of a config; each one's teacher is the result of the one before."""
     teacher, plan, opened = None, [], OpenSources(config.data.dir)
     for name, own_config in iterations(config):

@@ -3,6 +3,8 @@
 import dataclasses
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from ns_jax.data.ops.registry import Augmentation, RandAugmentSettings
 from ns_jax.data.views import View
@@ -15,7 +17,7 @@ from ns_jax.training.schedule import ScheduleSettings
 from ns_jax.training.step import StepSettings
 
 
-def build_options(config, bn_groups: int = 1) -> BuildOptions:
+def build_options(config: ConfigDict, bn_groups: int = 1) -> BuildOptions:
     """How the network that a config trains is built."""
     return BuildOptions(
         dtype=jnp.dtype(config.dtype),
@@ -28,7 +30,7 @@ def build_options(config, bn_groups: int = 1) -> BuildOptions:
     )
 
 
-def prediction_options(config, variant: str, dtype: str | None = None) -> BuildOptions:
+def prediction_options(config: ConfigDict, variant: str, dtype: str | None = None) -> BuildOptions:
     """How a trained network of `variant` is built: in `dtype`, the config's where None; as loops where it has them."""
     options = build_options(config)
     return dataclasses.replace(
@@ -55,7 +57,7 @@ def test_view(inputs: Inputs, resolution: int | None = None) -> View | None:
     return View(resolution or inputs.test_resolution, inputs.crop_padding)
 
 
-def augmentation(config, operations: tuple[str, ...] | None = None) -> Augmentation:
+def augmentation(config: ConfigDict, operations: tuple[str, ...] | None = None) -> Augmentation:
     """The augmentation of training images; `operations` replaces the config's."""
     noise = config.noise
     randaugment = RandAugmentSettings(
@@ -65,12 +67,12 @@ def augmentation(config, operations: tuple[str, ...] | None = None) -> Augmentat
     return Augmentation(tuple(chosen), randaugment, config.cutout_size)
 
 
-def unlabeled_augmentation(config) -> Augmentation:
+def unlabeled_augmentation(config: ConfigDict) -> Augmentation:
     """The augmentation of pseudo-labeled images: that of labeled ones where the config names no other."""
     return augmentation(config, config.augment_unlabeled)
 
 
-def schedule_settings(config) -> ScheduleSettings:
+def schedule_settings(config: ConfigDict) -> ScheduleSettings:
     """The learning rate of a config."""
     return ScheduleSettings(
         base_learning_rate=config.base_learning_rate,
@@ -85,7 +87,7 @@ def schedule_settings(config) -> ScheduleSettings:
     )
 
 
-def step_settings(config) -> StepSettings:
+def step_settings(config: ConfigDict) -> StepSettings:
     """What the training step of a config computes."""
     loss = LossSettings(
         label_smoothing=config.label_smoothing,
@@ -104,19 +106,19 @@ def step_settings(config) -> StepSettings:
     )
 
 
-def selection_settings(config) -> SelectionSettings:
+def selection_settings(config: ConfigDict) -> SelectionSettings:
     """The filter and the balance of a config."""
     return SelectionSettings(
         config.min_confidence, config.max_confidence, config.unlabeled_fraction, config.images_per_class
     )
 
 
-def unlabeled_batch_size(config) -> int:
+def unlabeled_batch_size(config: ConfigDict) -> int:
     """Unlabeled images per step, over all devices."""
     return round(config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio)
 
 
-def bn_groups(config, mesh) -> int:
+def bn_groups(config: ConfigDict, mesh: Mesh) -> int:
     """In how many parts a batch is normalised. Raises UserError if the devices cannot be grouped so."""
     group = config.bn_group_size or mesh.size
     if mesh.size % group:

@@ -4,16 +4,18 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from ns_jax.errors import UserError
 from ns_jax.registry import Registry, require_attributes
 from ns_jax.run.iteration import Iteration
 
 
-def always(config, has_teacher: bool) -> bool:
+def always(config: ConfigDict, has_teacher: bool) -> bool:
     return True
 
 
-def nothing(*_) -> list:
+def nothing(*_: Any) -> list:
     return []
 
 
@@ -29,7 +31,7 @@ class Stage:
     """
 
     run: Callable[[Iteration], None]
-    applies: Callable[[Any, bool], bool] = always
+    applies: Callable[[ConfigDict, bool], bool] = always
     check: Callable[[Iteration], object] = nothing
     programs: Callable[..., list] = nothing
 

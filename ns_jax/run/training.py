@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from ns_jax.models.base import Network, build_network
 from ns_jax.models.registry import get_architecture
@@ -32,7 +34,9 @@ class Training(NamedTuple):
     num_steps: int
 
 
-def make_training(config, num_classes: int, num_labeled: int, mesh, teacher: Network | None = None) -> Training:
+def make_training(
+    config: ConfigDict, num_classes: int, num_labeled: int, mesh: Mesh, teacher: Network | None = None
+) -> Training:
     """The training of `num_labeled` labeled images of `num_classes` classes.
 
     Args:
