@@ -79,7 +79,7 @@ def test_programs_of_a_model_on_vectors():
 
 
 def test_stages_that_do_not_apply_have_no_programs():
-    supervised_config = supervised(stages=("label", "select", "train", "finetune", "evaluate"))
+    supervised_config = supervised(labeled_batch_size=48, stages=("label", "select", "train", "finetune", "evaluate"))
     stages = [program.stage for program in iteration_programs(supervised_config, make_mesh(), COUNTS, SMALL)]
     assert stages == ["train", "evaluate"]
     with supervised_config.unlocked():

@@ -63,7 +63,7 @@ def test_what_does_not_fit_has_advice(stage, searched, advice):
     fits = make_estimate(stage="evaluate", fits=True)
     (problem,) = problems(make_plan(make_estimate(stage=stage), fits), searched)
     assert problem == f"iteration_1 {stage} (20.0 of 15.48 GiB; {advice})"
-    (problem,) = problems(make_plan(make_estimate(memory={"parameters": 200 * GIB})), True)
+    (problem,) = problems(make_plan(make_estimate(memory={"parameters": 200 * GIB}, memory_total=300 * GIB)), True)
     assert problem.endswith("no slice has enough as it is.)")
 
 
