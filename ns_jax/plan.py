@@ -38,10 +38,10 @@ def run() -> None:
     """
     from ns_jax.experiment.chain import iterations, only_stages
     from ns_jax.experiment.fields import validate
-    from ns_jax.planning.text import as_json, as_text, problems
     from ns_jax.planning.hardware import describe_topology, parse_topology
     from ns_jax.planning.iteration import find_teacher
     from ns_jax.planning.programs import Counts, result_of
+    from ns_jax.planning.text import as_json, as_text, problems
 
     if FLAGS.stages:
         only_stages(FLAGS.config, FLAGS.stages)
@@ -73,10 +73,10 @@ def make_plan(config, name: str, generation, devices, counts, teacher):
       UserError: a batch cannot be split over the devices, or the search finds nothing that fits.
     """
     from ns_jax.parallel.mesh import make_mesh
-    from ns_jax.planning.text import Plan
     from ns_jax.planning.estimate import estimate
     from ns_jax.planning.iteration import iteration_programs
     from ns_jax.planning.search import search
+    from ns_jax.planning.text import Plan
 
     def programs(config):
         return iteration_programs(config, make_mesh(config.parallel.shard_state, devices), counts, teacher)

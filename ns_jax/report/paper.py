@@ -26,7 +26,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row.
+    """A row of a table.
 
     Attributes:
       labels: the cells that say what the row is.

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ns_jax.planning.text import Plan, as_json, as_text, problems
 from ns_jax.planning.estimate import Traffic
 from ns_jax.planning.hardware import GENERATIONS
+from ns_jax.planning.text import Plan, as_json, as_text, problems
 from tests.planning.shapes import COUNTS, GIB, SMALL, make_estimate, supervised
 
 
