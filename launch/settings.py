@@ -1,4 +1,4 @@
-"""What a TPU and its runs are, read from TOML files: a wrong one is a single line."""
+"""Settings of a TPU and of its runs, read from TOML files; a mistake there is an error of one line."""
 
 import dataclasses
 import difflib
@@ -10,12 +10,12 @@ import typing
 
 
 class LaunchError(Exception):
-    """What stops the launcher, for one line on the terminal."""
+    """An error that stops the launcher; its message is one line on the terminal."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Which TPU, and what is run on it.
+    """Settings of a TPU and of what is run on it.
 
     Attributes:
       name: of the TPU, and of the queued resource.
@@ -78,7 +78,7 @@ class Job:
             raise LaunchError(f"name {self.name!r}: letters, digits, '_', and after the first also '.' and '-'")
 
     def command(self, settings: Settings) -> str:
-        """For a shell in the clone on a worker."""
+        """The command, for a shell in the clone on a worker."""
         bucket = settings.bucket.rstrip("/")
         flags = [flag.replace("{bucket}", bucket) for flag in self.flags]
         return shlex.join(
@@ -114,12 +114,12 @@ TYPES = {
 def has_type(value, wanted: type) -> bool:
     """Whether a value of a TOML file is of one of TYPES."""
     if elements := typing.get_args(wanted):
-        return type(value) is list and all(type(one) is elements[0] for one in value)
+        return type(value) is list and all(type(element) is elements[0] for element in value)
     return type(value) is wanted
 
 
 def read_toml(path: str, kind: type):
-    """A TOML file as a dataclass."""
+    """Reads a TOML file as a dataclass. Raises LaunchError."""
     try:
         table = tomllib.loads(pathlib.Path(path).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -128,7 +128,16 @@ def read_toml(path: str, kind: type):
 
 
 def from_table(where: str, table: dict, kind: type):
-    """A table as a dataclass; its keys are the fields. Raises LaunchError for another key or type, or a missing one."""
+    """Makes a dataclass of a table whose keys are its fields.
+
+    Args:
+      where: the table comes from, for messages.
+      table: of a TOML file.
+      kind: the dataclass.
+
+    Raises:
+      LaunchError: a key is unknown, missing or of another type; or the dataclass refuses a value.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in table.items():
         if key not in fields:
@@ -150,7 +159,7 @@ def from_table(where: str, table: dict, kind: type):
 
 
 def read_jobs(path: str) -> list[Job]:
-    """The runs of a recipe."""
+    """Reads the runs of a recipe. Raises LaunchError."""
     recipe = read_toml(path, Recipe)
     jobs = [from_table(f"{path}, run {number}", table, Job) for number, table in enumerate(recipe.runs, 1)]
     names = [job.name for job in jobs]

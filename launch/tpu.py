@@ -26,7 +26,7 @@ NOT_THERE = "NOT_FOUND"  # in what gcloud says of a TPU that does not exist
 NO_RETRY = 3  # exit code of our scripts for what no second try can mend
 SETTLE_POLLS = 4  # a preemption ends the processes a while before the TPU's state tells of it
 CREATE_POLLS = 10  # between two tries to create a TPU anew
-RESTARTS = 3  # tries to start a run on a TPU that is ready; the first start has one
+RESTARTS = 3  # tries to start a run on a TPU that is ready; the first start has a single try
 STOP_SECONDS = 120  # from SIGTERM to SIGKILL: the run saves a checkpoint
 TERMINATED_FROM_OUTSIDE = ("gone", "143")  # 143: by SIGTERM, which `stop` would have noted
 FOLDER = "~/ns_jax_run"  # on each worker: logs, exit codes, and the lock that a run holds
@@ -41,7 +41,11 @@ class GcloudError(LaunchError):
 
 
 def local_commit(wanted: str) -> str:
-    """The full hash of a commit; of HEAD without `wanted`, if the clone has no changes that are not committed."""
+    """The full hash of a commit; of HEAD without `wanted`.
+
+    Raises:
+      LaunchError: changes are not committed, or there is no such commit.
+    """
 
     def git(*arguments):
         try:
@@ -54,13 +58,13 @@ def local_commit(wanted: str) -> str:
             f"changes are not committed ({len(changes.splitlines())} files), so the workers would not "
             "run them: commit and push, or name a --commit"
         )
-    found = git("rev-parse", "--verify", "--quiet", f"{wanted or 'HEAD'}^{{commit}}").stdout.strip()
-    if not found and not wanted:
+    commit = git("rev-parse", "--verify", "--quiet", f"{wanted or 'HEAD'}^{{commit}}").stdout.strip()
+    if not commit and not wanted:
         raise LaunchError("this folder is not a git clone: name a --commit")
     # The repository may have a commit that this clone lacks; a branch of it would not be the same one on every worker.
-    if not found and not re.fullmatch(r"[0-9a-f]{40}", wanted):
+    if not commit and not re.fullmatch(r"[0-9a-f]{40}", wanted):
         raise LaunchError(f"there is no commit {wanted!r} here: name it by its full hash, or fetch it")
-    return found or wanted
+    return commit or wanted
 
 
 def say(text: str) -> None:
@@ -159,22 +163,23 @@ def lasting_state(tpu: Tpu, dry: str = "READY", patient: bool = False) -> str:
 
 def create(tpu: Tpu) -> None:
     """Creates the TPU and waits until it is ready."""
-    one = tpu.settings
-    flags = [f"--accelerator-type={one.accelerator_type}", *(["--spot"] if one.spot else []), *one.create_flags]
-    say(f"creating {one.name}: {one.accelerator_type} in {one.zone}")
-    if one.queued:
+    settings = tpu.settings
+    spot = ["--spot"] if settings.spot else []
+    flags = [f"--accelerator-type={settings.accelerator_type}", *spot, *settings.create_flags]
+    say(f"creating {settings.name}: {settings.accelerator_type} in {settings.zone}")
+    if settings.queued:
         tpu.gcloud(
             "queued-resources",
             "create",
-            one.name,
-            f"--node-id={one.name}",
-            f"--runtime-version={one.runtime_version}",
+            settings.name,
+            f"--node-id={settings.name}",
+            f"--runtime-version={settings.runtime_version}",
             *flags,
         )
     else:
-        tpu.gcloud("tpu-vm", "create", one.name, f"--version={one.runtime_version}", *flags)
+        tpu.gcloud("tpu-vm", "create", settings.name, f"--version={settings.runtime_version}", *flags)
     if (now := lasting_state(tpu, patient=True)) != "READY":
-        raise LaunchError(f"the new TPU {one.name} is {now or 'gone'}")
+        raise LaunchError(f"the new TPU {settings.name} is {now or 'gone'}")
 
 
 def delete(tpu: Tpu) -> None:
@@ -232,6 +237,7 @@ def setup(tpu: Tpu, commit: str) -> None:
 
 
 def setup_script(settings: Settings, commit: str) -> str:
+    """Shell script that installs a commit on a worker."""
     repository, commit = shlex.quote(settings.repository), shlex.quote(commit)
     script = f"""set -e
 mkdir -p {FOLDER}
@@ -271,6 +277,7 @@ def start(tpu: Tpu, job: Job) -> None:
 
 
 def start_script(name: str, command: str) -> str:
+    """Shell script that starts a command in the background of a worker, under a lock."""
     # The shell around the run outlives a SIGTERM, to write down how the run ended. setsid and nohup, because the
     # end of the ssh connection must not be the end of the run.
     return rf"""cd {FOLDER} || exit 1
@@ -300,6 +307,7 @@ while [ ! -e {name}.exit ] && flock -n -s lock true && kill -0 $! 2>/dev/null; d
 
 
 def status_script(name: str) -> str:
+    """Shell script that prints how a run does on a worker."""
     return f"""mkdir -p {FOLDER} && cd {FOLDER} || exit 1
 if [ -e {name}.exit ]; then echo "status $(cat {name}.exit)"
 elif flock -n -s lock true || [ "$(cat name)" != {name} ]; then echo 'status gone'
@@ -307,21 +315,21 @@ else echo 'status running'; fi"""
 
 
 def statuses(tpu: Tpu, name: str) -> list[str]:
-    """Of each worker: running, gone (ended without a word, or never started), stopped, unknown, or an exit code."""
+    """Status of each worker: running, gone (ended without a word, or never started), stopped, unknown, or exit code."""
     lines = tpu.ssh(status_script(name), dry="status 0").splitlines()
     # Nothing was written of a run that ended on a full disk.
     return [line.removeprefix("status ").strip() or "unknown" for line in lines if line.startswith("status ")]
 
 
-def verdict(found: list[str]) -> str:
+def verdict(workers: list[str]) -> str:
     """What the workers' statuses say of the run: running, done, stopped, interrupted or failed."""
-    if "stopped" in found:
+    if "stopped" in workers:
         return "stopped"
-    if any(one in TERMINATED_FROM_OUTSIDE for one in found):
+    if any(status in TERMINATED_FROM_OUTSIDE for status in workers):
         return "interrupted"
-    if any(one not in ("running", "0") for one in found):
+    if any(status not in ("running", "0") for status in workers):
         return "failed"
-    return "running" if "running" in found or not found else "done"
+    return "running" if "running" in workers or not workers else "done"
 
 
 def print_log(tpu: Tpu, name: str, shown: int) -> int:
@@ -406,7 +414,7 @@ def run(tpu: Tpu, job: Job, commit: str) -> None:
 
 
 def chain(tpu: Tpu, jobs: list[Job], commit: str) -> None:
-    """Runs one after the other; where one of them goes on, from that one."""
+    """Runs the jobs in order; where one of them already goes on, from that job."""
     going = going_on(tpu)
     first = next((number for number, job in enumerate(jobs) if job.name == going), 0)
     for job in jobs[first:]:
@@ -417,8 +425,8 @@ def going_on(tpu: Tpu) -> str:
     """The name of the run that goes on; '' without one."""
     if state(tpu, dry="") != "READY":
         return ""
-    found = tpu.ssh(f"cd {FOLDER} 2>/dev/null && ! flock -n -s lock true && cat name || true").split()
-    return found[0] if found else ""
+    names = tpu.ssh(f"cd {FOLDER} 2>/dev/null && ! flock -n -s lock true && cat name || true").split()
+    return names[0] if names else ""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

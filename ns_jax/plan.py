@@ -13,7 +13,6 @@ from absl import app, flags
 
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
-from ns_jax.experiment.chain import only_stages
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16.")
@@ -21,9 +20,9 @@ flags.DEFINE_bool("search", False, "Find the cheapest config.parallel with which
 flags.DEFINE_bool("json", False, "Print JSON.")
 flags.DEFINE_float("utilization", 0.35, "Share of the peak FLOP/s that is reached, for the days.", 0.01, 1.0)
 flags.DEFINE_string(
-    "teacher_variant", "", "Row of the teacher where its folder is not there; the student's by default."
+    "teacher_variant", "", "Variant of the teacher where its folder is not there; the student's by default."
 )
-flags.DEFINE_integer("teacher_resolution", 0, "Pixels at which the teacher labels; those of its row by default.")
+flags.DEFINE_integer("teacher_resolution", 0, "Pixels at which the teacher labels; its variant's by default.")
 flags.DEFINE_integer("num_labeled", 1_281_167, "Labeled images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_unlabeled", 300_000_000, "Images to label; the paper's by default.", 1)
 flags.DEFINE_integer("num_test", 50_000, "Test images; ImageNet's by default.", 1)
@@ -31,74 +30,18 @@ flags.DEFINE_integer("num_classes", 1000, "Classes; ImageNet's by default.", 1)
 flags.mark_flag_as_required("topology")
 
 
-def find_teacher(config):
-    """The teacher of an iteration without one in the plan: of its own metadata where it is there, else of the flags."""
-    from etils import epath
-
-    from ns_jax.artifact.metadata import has_artifact, read_metadata
-    from ns_jax.models.base import ArrayInputs
-    from ns_jax.models.registry import get_architecture
-    from ns_jax.planning.programs import Teacher
-
-    folder = epath.Path(config.teacher) if config.teacher else None
-    if folder and not FLAGS.teacher_variant and has_artifact(folder):
-        metadata = read_metadata(folder)
-        return Teacher(get_architecture(metadata["variant"]), FLAGS.teacher_resolution or metadata["resolution"])
-    architecture = get_architecture(FLAGS.teacher_variant or config.variant)
-    if isinstance(architecture.inputs, ArrayInputs):
-        return Teacher(architecture, None)
-    return Teacher(architecture, FLAGS.teacher_resolution or architecture.inputs.test_resolution)
-
-
-def plan_iteration(config, name: str, generation, devices, counts, teacher):
-    """The plan of one iteration; its progress, and that of the search, goes to stderr."""
-    from ns_jax.parallel.mesh import make_mesh
-    from ns_jax.planning.estimate import estimate
-    from ns_jax.planning.iteration import iteration_programs
-    from ns_jax.planning.search import search
-    from ns_jax.planning.text import Plan
-
-    def programs(candidate):
-        mesh = make_mesh(candidate.parallel.shard_state, devices)
-        return iteration_programs(candidate, mesh, counts, teacher)
-
-    def training(candidate):
-        return next(program for program in programs(candidate) if program.stage == "train")
-
-    def say(line: str) -> None:
-        print(f"{name} {line}".strip(), file=sys.stderr, flush=True)
-
-    estimates = {}
-    if FLAGS.search:
-        best = search(config, len(devices), generation.hbm_bytes, training, say)
-        if best is None:
-            raise UserError(
-                f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
-                "(the unlabeled batch goes with it), or take a larger slice"
-            )
-        config, estimates["train"] = best
-    listed = programs(config)
-    if not listed:
-        raise UserError(f"{name or 'the config'} has nothing to compile in the stages {', '.join(config.stages)}")
-    for program in listed:
-        if program.stage not in estimates:
-            estimates[program.stage] = estimate(program, len(devices))
-            say(f"{program.stage}: compiled in {estimates[program.stage].compile_seconds:.0f} s")
-    in_order = [estimates[program.stage] for program in listed]
-    return Plan(name, config, in_order, FLAGS.topology, generation, FLAGS.utilization, counts, teacher)
-
-
 def run() -> None:
-    """Prints the plan.
+    """Prints the plan of every iteration.
 
     Raises:
       UserError: something does not fit, or cannot be planned.
     """
-    from ns_jax.experiment.chain import iterations
+    from ns_jax.experiment.chain import iterations, only_stages
     from ns_jax.experiment.fields import validate
     from ns_jax.planning.hardware import describe_topology, parse_topology
+    from ns_jax.planning.iteration import find_teacher
     from ns_jax.planning.programs import Counts, result_of
-    from ns_jax.planning.text import advice, as_json, as_text
+    from ns_jax.planning.text import as_json, as_text, problems
 
     if FLAGS.stages:
         only_stages(FLAGS.config, FLAGS.stages)
@@ -106,21 +49,64 @@ def run() -> None:
     generation, _, _ = parse_topology(FLAGS.topology)
     devices = describe_topology(FLAGS.topology).devices
     counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_test, FLAGS.num_classes)
-    problems, plans, teacher = [], [], None
+    plans, too_large, teacher = [], [], None
     for name, config in iterations(FLAGS.config):
-        teacher = teacher or find_teacher(config)
-        plan = plan_iteration(config, name, generation, devices, counts, teacher)
-        for estimate in plan.estimates:
-            if not estimate.fits:
-                problems.append(f"{name} {estimate.stage}".strip() + advice(estimate, generation, FLAGS.search))
-        plans.append(as_json(plan))
+        teacher = teacher or find_teacher(config, FLAGS.teacher_variant, FLAGS.teacher_resolution)
+        plan = make_plan(config, name, generation, devices, counts, teacher)
+        if not plan.estimates:
+            raise UserError(f"{name or 'the config'} has nothing to compile in the stages {', '.join(config.stages)}")
+        plans.append(plan)
+        too_large += problems(plan, searched=FLAGS.search)
         if not FLAGS.json:
             print(as_text(plan), end="\n\n", flush=True)
-        teacher = result_of(plan.config)
+        teacher = result_of(config)
     if FLAGS.json:
-        print(json.dumps(plans, indent=1))
-    if problems:
-        raise UserError(f"does not fit on {FLAGS.topology}: {'; '.join(problems)}")
+        print(json.dumps([as_json(plan) for plan in plans], indent=1))
+    if too_large:
+        raise UserError(f"does not fit on {FLAGS.topology}: {'; '.join(too_large)}")
+
+
+def make_plan(config, name: str, generation, devices, counts, teacher):
+    """The `Plan` of one iteration; prints on the way what is compiled, on stderr.
+
+    Raises:
+      UserError: a batch cannot be split over the devices, or the search finds nothing that fits.
+    """
+    from ns_jax.parallel.mesh import make_mesh
+    from ns_jax.planning.estimate import estimate
+    from ns_jax.planning.iteration import iteration_programs
+    from ns_jax.planning.search import search
+    from ns_jax.planning.text import Plan
+
+    def programs(config):
+        return iteration_programs(config, make_mesh(config.parallel.shard_state, devices), counts, teacher)
+
+    def training(config):
+        return next(program for program in programs(config) if program.stage == "train")
+
+    def say(line: str) -> None:
+        print(f"{name} {line}".strip(), file=sys.stderr, flush=True)
+
+    best = None
+    if FLAGS.search:
+        if "train" not in config.stages:
+            raise UserError(f"--search is for training, and the stages are {', '.join(config.stages)}")
+        best = search(config, len(devices), generation.hbm_bytes, training, say)
+        if best is None:
+            raise UserError(
+                f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
+                "(the unlabeled batch goes with it), or take a larger slice"
+            )
+        config = best.config
+    estimates = []
+    for program in programs(config):
+        if best is not None and program.stage == "train":
+            estimates.append(best.estimate)
+            continue
+        estimates.append(estimate(program, len(devices)))
+        say(f"{program.stage}: compiled in {estimates[-1].compile_seconds:.0f} s")
+    taught_by = teacher if config.data.unlabeled else None
+    return Plan(name, config, FLAGS.topology, generation, counts, taught_by, estimates, FLAGS.utilization)
 
 
 def main(argv) -> None:

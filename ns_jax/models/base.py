@@ -166,8 +166,7 @@ class Architecture(abc.ABC):
         return {}
 
 
-CONTRACT = (
-    "inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
+CONTRACT = ("inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
             "num_blocks", "can_scan", "can_remat", "endpoints", "foreign_names")  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 
-from ns_jax.planning.hlo import Computation, Instruction, Program, array_bytes, arrays, executions, parse
+from ns_jax.planning.hlo import Computation, Instruction, Module, array_bytes, arrays, executions, parse
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Name existing memory, or run other computations, which are counted.
@@ -50,32 +50,30 @@ def find_collectives(text: str) -> list[Collective]:
     Asynchronous ones, which stand there in parts, are listed once. An all-reduce that is fused with
     the slice that its device keeps is a reduce-scatter, as TPU programs have it.
     """
-    program = parse(text)
-    found = []
-    for execution in executions(program):
+    module, collectives = parse(text), []
+    for execution in executions(module):
         for caller in execution.computation.instructions.values():
-            for holder, instruction in _parts(program, execution.computation, caller):
+            for holder, instruction in _parts(module, execution.computation, caller):
                 kind = instruction.opcode.removesuffix("-start")
                 if kind not in KINDS or _continues(holder, instruction):
                     continue
-                group_size = _group_size(program, instruction)
+                group_size = _group_size(module, instruction)
+                if group_size < 2:
+                    continue
                 size = sum(array_bytes(holder.instructions[name].shape) for name in instruction.operands)
                 if kind == "all-gather":
                     size *= group_size
-                if (
-                    kind == "all-reduce"
-                    and "kind=kCustom" in caller.attributes
-                    and holder.root.opcode == "dynamic-slice"
-                ):
+                if _keeps_a_slice(kind, caller, holder):
                     kind = "reduce-scatter"
                 op_name = re.search(r'op_name="([^"]*)"', instruction.attributes + caller.attributes)
-                if group_size > 1:
-                    found.append(
-                        Collective(
-                            kind, size, group_size, execution.times, execution.is_exact, op_name[1] if op_name else ""
-                        )
-                    )
-    return found
+                name = op_name[1] if op_name else ""
+                collectives.append(Collective(kind, size, group_size, execution.times, execution.is_exact, name))
+    return collectives
+
+
+def _keeps_a_slice(kind: str, caller: Instruction, holder: Computation) -> bool:
+    """Whether an all-reduce is fused with the slice that its device keeps."""
+    return kind == "all-reduce" and "kind=kCustom" in caller.attributes and holder.root.opcode == "dynamic-slice"
 
 
 def network_bytes(collective: Collective) -> float:
@@ -98,23 +96,23 @@ def hbm_bytes(text: str) -> int:
     the padding of arrays to tiles of 8x128, which makes arrays with few channels larger. Every branch of a
     conditional counts.
     """
-    program = parse(text)
+    module = parse(text)
     return sum(
-        execution.times * _instruction_bytes(program, execution.computation, instruction)
-        for execution in executions(program)
+        execution.times * _instruction_bytes(module, execution.computation, instruction)
+        for execution in executions(module)
         for instruction in execution.computation.instructions.values()
     )
 
 
-def _parts(program: Program, computation: Computation, instruction: Instruction):
+def _parts(module: Module, computation: Computation, instruction: Instruction):
     """An instruction, or if it is a fusion what is in it, each with its computation."""
     if instruction.opcode not in ("fusion", "async-start"):
         yield computation, instruction
         return
     for name in instruction.called():
-        inner = program.computations[name]
+        inner = module.computations[name]
         for part in inner.instructions.values():
-            yield from _parts(program, inner, part)
+            yield from _parts(module, inner, part)
 
 
 def _continues(holder, instruction):
@@ -127,7 +125,8 @@ def _continues(holder, instruction):
     )
 
 
-def _group_size(program, instruction):
+def _group_size(module, instruction):
+    """Devices that take part in each group; of a collective-permute, 2, or 1 if nothing moves."""
     attributes = instruction.attributes
     if match := re.search(r"source_target_pairs=\{([^a-z]*)\}", attributes):
         moves = any(source != target for source, target in re.findall(r"\{(\d+),(\d+)\}", match[1]))
@@ -142,11 +141,12 @@ def _group_size(program, instruction):
         axes = re.findall(r"('[^']+')(?::\(\d+\)(\d+))?", match[2])
         return math.prod(int(part) if part else sizes[name] for name, part in axes)
     if "replica_groups={}" in attributes:
-        return program.devices
-    raise ValueError(f"replica groups of an unknown form: {attributes[:300]}")
+        return module.devices
+    raise ValueError(f"replica groups that cannot be read: {attributes[:300]}")
 
 
-def _instruction_bytes(program, computation, instruction):
+def _instruction_bytes(module, computation, instruction):
+    """Bytes that one device reads and writes in its memory for an instruction."""
     opcode, operands = instruction.opcode, instruction.operands
     if opcode in _FREE or _FREE_CUSTOM_CALLS.search(instruction.attributes):
         return 0
@@ -159,8 +159,8 @@ def _instruction_bytes(program, computation, instruction):
     if opcode == "dynamic-update-slice":
         return _touched(shapes[0], array_bytes(shapes[1])) + array_bytes(shapes[1], hbm_only=True)
     if opcode == "fusion":
-        called = program.computations[instruction.called()[0]]
-        read = (_touched(shape, _read(program, called, place)) for place, shape in enumerate(shapes))
+        called = module.computations[instruction.called()[0]]
+        read = (_touched(shape, _read(module, called, place)) for place, shape in enumerate(shapes))
         return sum(read) + _written(called, instruction)
     if opcode.endswith("-start"):
         written = 0
@@ -172,7 +172,7 @@ def _touched(shape, size):
     return min(size, array_bytes(shape, hbm_only=True))
 
 
-def _read(program, computation, place):
+def _read(module, computation, place):
     """Bytes that a fused computation reads of its parameter."""
     parameter = computation.parameter(place)
     names, total = [parameter.name], 0
@@ -187,8 +187,8 @@ def _read(program, computation, place):
             elif user.opcode in _SLICES and user.operands[0] == name:
                 total += array_bytes(user.shape)
             elif user.opcode == "fusion":
-                inner = program.computations[user.called()[0]]
-                total += sum(_read(program, inner, i) for i, operand in enumerate(user.operands) if operand == name)
+                inner = module.computations[user.called()[0]]
+                total += sum(_read(module, inner, i) for i, operand in enumerate(user.operands) if operand == name)
             elif user.opcode != "dynamic-update-slice" or name in user.operands[1:]:
                 total += array_bytes(parameter.shape)
     return total

@@ -31,6 +31,11 @@ class Estimate:
     """What one run of a program needs, per device unless said.
 
     Attributes:
+      stage: that runs it.
+      images: that one run takes, over all devices.
+      resolution: of these images, pixels; None for arrays.
+      runs: how often the stage runs it.
+      devices: how many there are.
       fits: whether the compiler found room.
       memory: kind -> bytes. 'temporaries' are what is left of the total: activations, copies, padding.
       memory_total: bytes at the peak; where it does not fit, at least so many.
@@ -43,7 +48,7 @@ class Estimate:
 
     stage: str
     images: int
-    resolution: int
+    resolution: int | None
     runs: int
     devices: int
     fits: bool
@@ -55,17 +60,17 @@ class Estimate:
     traffic: tuple[Traffic, ...]
     compile_seconds: float
 
-    def roofline(self, row: Generation) -> dict[str, float]:
+    def roofline(self, generation: Generation) -> dict[str, float]:
         """Seconds that one run takes at least for its arithmetic, for its memory and for its network."""
         return {
-            "compute": sum(self.flops.values()) / self.devices / row.flops,
-            "memory": (self.hbm_bytes or 0) / row.hbm_bandwidth,
-            "network": sum(one.sent_bytes for one in self.traffic) / row.interconnect_bandwidth,
+            "compute": sum(self.flops.values()) / self.devices / generation.flops,
+            "memory": (self.hbm_bytes or 0) / generation.hbm_bandwidth,
+            "network": sum(part.sent_bytes for part in self.traffic) / generation.interconnect_bandwidth,
         }
 
-    def days(self, row: Generation, utilization: float) -> float:
+    def days(self, generation: Generation, utilization: float) -> float:
         """Of all runs, at a share of the peak FLOP/s, or as the roofline allows where that is slower."""
-        bounds = self.roofline(row)
+        bounds = self.roofline(generation)
         return self.runs * max(bounds["compute"] / utilization, *bounds.values()) / 86400
 
 
@@ -85,18 +90,20 @@ def argument_bytes(program: Program, devices: int) -> dict[str, int]:
     return {kind: device_bytes(tree) // (devices if kind == "batch" else 1) for kind, tree in program.memory.items()}
 
 
-def would_fit(found: Estimate, row: Generation) -> str | None:
+def would_fit(estimate: Estimate, generation: Generation) -> str | None:
     """The smallest slice on which a program that did not fit may: of its own generation, else of another, or None.
 
     What is split by batch shrinks with the number of devices, what is not stays, and each has one image at least.
     """
-    stays = sum(size for kind, size in found.memory.items() if kind != "batch")
-    shrinks = found.memory_total - stays
-    for one in (row, *(other for other in GENERATIONS.values() if other != row)):
-        for text in slices(one):
-            devices = parse_topology(text)[1]
-            if found.images % devices == 0 and stays + shrinks * found.devices / devices <= one.hbm_bytes:
-                return text
+    stays = sum(size for kind, size in estimate.memory.items() if kind != "batch")
+    shrinks = estimate.memory_total - stays
+    others = [other for other in GENERATIONS.values() if other != generation]
+    for candidate in (generation, *others):
+        for topology in slices(candidate):
+            devices = parse_topology(topology)[1]
+            needed = stays + shrinks * estimate.devices / devices
+            if estimate.images % devices == 0 and needed <= candidate.hbm_bytes:
+                return topology
     return None
 
 
@@ -152,8 +159,10 @@ def used_bytes(message: str) -> int | None:
 
 
 def _traffic(text: str) -> tuple[Traffic, ...]:
-    groups = {}
-    for one in find_collectives(text):
-        times, sent = groups.get((one.kind, one.group_size), (0, 0))
-        groups[one.kind, one.group_size] = times + one.times, sent + one.times * network_bytes(one)
+    """Adds up the collectives of one kind and group size."""
+    groups: dict[tuple[str, int], tuple[int, float]] = {}
+    for collective in find_collectives(text):
+        key = (collective.kind, collective.group_size)
+        times, sent = groups.get(key, (0, 0.0))
+        groups[key] = times + collective.times, sent + collective.times * network_bytes(collective)
     return tuple(Traffic(*key, times, round(sent)) for key, (times, sent) in sorted(groups.items()))

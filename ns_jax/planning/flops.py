@@ -25,8 +25,8 @@ def count_flops(jaxpr: ClosedJaxpr) -> dict[str, int]:
     Returns:
       {'dot', 'conv', 'depthwise'}: FLOPs. Depthwise are convolutions with one channel a group.
     """
-    found = _count(jaxpr)
-    return {kind: found[kind] for kind in KINDS}
+    counted = _count(jaxpr)
+    return {kind: counted[kind] for kind in KINDS}
 
 
 def loops_counted_once(jaxpr: ClosedJaxpr | Jaxpr) -> int:
@@ -41,12 +41,12 @@ def loops_counted_once(jaxpr: ClosedJaxpr | Jaxpr) -> int:
 def _equations(jaxpr):
     """The equations whose results something needs: compilers drop others, as forward passes in `jax.vjp`."""
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
-    needed, found = set(map(id, jaxpr.outvars)), []
+    needed, equations = set(map(id, jaxpr.outvars)), []
     for eqn in reversed(jaxpr.eqns):
         if eqn.effects or any(id(var) in needed for var in eqn.outvars):
             needed.update(map(id, eqn.invars))
-            found.append(eqn)
-    return found
+            equations.append(eqn)
+    return equations
 
 
 def _executed(eqn):
@@ -59,7 +59,8 @@ def _executed(eqn):
     return [value for group in values for value in group if isinstance(value, ClosedJaxpr | Jaxpr)]
 
 
-def _count(jaxpr):
+def _count(jaxpr) -> collections.Counter:
+    """{kind: FLOPs}."""
     total = collections.Counter()
     for eqn in _equations(jaxpr):
         name = eqn.primitive.name
@@ -77,7 +78,8 @@ def _count(jaxpr):
     return total
 
 
-def _times(eqn):
+def _times(eqn) -> int:
+    """How often an equation runs the jaxprs in it, over all devices."""
     if eqn.primitive.name == "scan":
         return eqn.params["length"]
     if eqn.primitive.name == "shard_map":  # its shapes are of one device
@@ -85,7 +87,8 @@ def _times(eqn):
     return 1
 
 
-def _dot(eqn):
+def _dot(eqn) -> int:
+    """FLOPs of a matrix product."""
     (contracted, _), _ = eqn.params["dimension_numbers"]
     lhs = eqn.invars[0].aval.shape
     return 2 * eqn.outvars[0].aval.size * math.prod(lhs[i] for i in contracted)
@@ -99,7 +102,8 @@ def _is_depthwise(eqn):
     return (features > 1 and rhs[spec.rhs_spec[1]] == 1) or (batch > 1 and lhs[spec.lhs_spec[0]] == batch)
 
 
-def _convolution(eqn):
+def _convolution(eqn) -> int:
+    """FLOPs of a convolution."""
     spec, params = eqn.params["dimension_numbers"], eqn.params
     rhs, out = eqn.invars[1].aval.shape, eqn.outvars[0].aval.shape
     products = out[spec.out_spec[0]] * out[spec.out_spec[1]] * rhs[spec.rhs_spec[1]]

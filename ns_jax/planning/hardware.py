@@ -41,8 +41,8 @@ class Generation:
 # "all-reduce bandwidth" over its chips: that is the sending bandwidth wherever a page has both
 # (v5e: 51.2 TB/s / 256 = 400 GB/s / 2; v6e: 102.4 TB/s / 256 = 800 GB/s / 2).
 GENERATIONS = {
-    row.name: row
-    for row in (
+    generation.name: generation
+    for generation in (
         # "123 teraflops, 32 GiB, 900 GBps, all-reduce bandwidth per Pod 340 TB/s" of 1024 chips. Not
         # confirmed: the interconnect, as jax-ml.github.io/scaling-book/tpus has 4 links of 100 GB/s.
         Generation("v3", 2, 2, 1024, 123e12 / 2, int(15.48 * GIB), 900e9 / 2, 340e12 / 1024 / 2,
@@ -77,27 +77,29 @@ def parse_topology(text: str) -> tuple[Generation, int, str]:
     known = ", ".join(GENERATIONS)
     if name not in GENERATIONS:
         raise UserError(f"topology {text!r}: no TPU generation {name!r}; known are {known} (as in v3:32x32, v4:4x4x8)")
-    row = GENERATIONS[name]
-    form = "x".join("ABC"[: row.dimensions])
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) or shape.count("x") + 1 != row.dimensions:
-        raise UserError(f"topology {text!r}: a slice of {name} is given in chips as {name}:{form}; known are {known}")
+    generation = GENERATIONS[name]
+    pattern = "x".join("ABC"[: generation.dimensions])
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) or shape.count("x") + 1 != generation.dimensions:
+        raise UserError(
+            f"topology {text!r}: a slice of {name} is given in chips as {name}:{pattern}; known are {known}"
+        )
     sizes = [int(size) for size in shape.split("x")]
     if sizes[0] % 2 or sizes[1] % 2:
         raise UserError(f"topology {text!r}: hosts of {name} have 2x2 chips, so the first two sizes must be even")
     chips = math.prod(sizes)
-    if chips > row.pod_chips:
-        raise UserError(f"topology {text!r}: {chips} chips, but the largest slice of {name} has {row.pod_chips}")
-    return row, chips * row.devices_per_chip, f"{name}:{shape}"
+    if chips > generation.pod_chips:
+        raise UserError(f"topology {text!r}: {chips} chips, but the largest slice of {name} has {generation.pod_chips}")
+    return generation, chips * generation.devices_per_chip, f"{name}:{shape}"
 
 
-def slices(row: Generation) -> list[str]:
+def slices(generation: Generation) -> list[str]:
     """Usual slices of a generation, the smallest first: 'v3:2x2', 'v3:2x4', 'v3:4x4', ..."""
-    shape, found = [2] * row.dimensions, []
-    while math.prod(shape) <= row.pod_chips:
-        found.append(f"{row.name}:{'x'.join(map(str, shape))}")
-        smallest = max(i for i in range(row.dimensions) if shape[i] == min(shape))
+    shape, names = [2] * generation.dimensions, []
+    while math.prod(shape) <= generation.pod_chips:
+        names.append(f"{generation.name}:{'x'.join(map(str, shape))}")
+        smallest = max(i for i in range(generation.dimensions) if shape[i] == min(shape))
         shape[smallest] *= 2
-    return found
+    return names
 
 
 def describe_topology(text: str) -> topologies.TopologyDescription:
@@ -108,18 +110,18 @@ def describe_topology(text: str) -> topologies.TopologyDescription:
     Raises:
       UserError: as of `parse_topology`; libtpu is not installed, or does not know this slice.
     """
-    row, devices, name = parse_topology(text)
+    generation, devices, name = parse_topology(text)
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("to compile for TPUs, install libtpu: pip install libtpu")
     # Read when libtpu is loaded: no lock of the machine's TPUs, which compiling does not use (a second process
     # would fail), and no questions to the metadata server of a TPU VM.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    options = {"chip_config_name": row.chip_config_name} if row.chip_config_name else {}
+    options = {"chip_config_name": generation.chip_config_name} if generation.chip_config_name else {}
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except JaxRuntimeError as error:
         raise UserError(f"topology {text!r}: the TPU compiler refuses it: {str(error).splitlines()[0]}") from error
-    if len(found.devices) != devices:
-        raise UserError(f"topology {text!r}: {devices} devices expected, the TPU compiler has {len(found.devices)}")
-    return found
+    if len(topology.devices) != devices:
+        raise UserError(f"topology {text!r}: {devices} devices expected, the TPU compiler has {len(topology.devices)}")
+    return topology

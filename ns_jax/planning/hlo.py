@@ -16,6 +16,8 @@ _BITS = re.compile(r"[a-z]+?(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
+    """One line of a computation."""
+
     name: str
     shape: str  # with layouts; '(a, b)' of tuples
     opcode: str
@@ -33,6 +35,13 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
+    """A list of instructions, as the body of a loop.
+
+    Attributes:
+      name: in its module.
+      instructions: {name: instruction}, in order.
+    """
+
     name: str
     instructions: dict[str, Instruction]
 
@@ -49,14 +58,22 @@ class Computation:
 
     def source(self, name: str) -> Instruction:
         """What `name` holds, before copies of it."""
-        found = self.instructions[name]
-        while found.opcode in ("copy", "bitcast"):
-            found = self.instructions[found.operands[0]]
-        return found
+        instruction = self.instructions[name]
+        while instruction.opcode in ("copy", "bitcast"):
+            instruction = self.instructions[instruction.operands[0]]
+        return instruction
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class Module:
+    """A compiled program.
+
+    Attributes:
+      computations: {name: computation}.
+      entry: the one that runs first.
+      devices: partitions x replicas.
+    """
+
     computations: dict[str, Computation]
     entry: Computation
     devices: int
@@ -71,7 +88,7 @@ class Execution:
     is_exact: bool  # False if the length of a loop around it could not be read
 
 
-def parse(text: str) -> Program:
+def parse(text: str) -> Module:
     """Reads `compiled.as_text()` of CPU or TPU."""
     computations, entry, current = {}, None, None
     for line in text.splitlines():
@@ -83,7 +100,7 @@ def parse(text: str) -> Program:
             rest = _COMMENT.sub("", line[match.end() :])
             current.instructions[match[2]] = _instruction(match[2], rest, bool(match[1]))
     counts = dict(re.findall(r"(num_partitions|replica_count)=(\d+)", text.partition("\n")[0]))
-    return Program(computations, entry, math.prod(map(int, counts.values())))
+    return Module(computations, entry, math.prod(map(int, counts.values())))
 
 
 def _instruction(name, rest, is_root):
@@ -97,7 +114,7 @@ def _instruction(name, rest, is_root):
 
 
 def _closing(text, start):
-    """The place of the bracket that closes the one at `start`."""
+    """The place of the bracket that closes the bracket at `start`."""
     depth = 0
     for match in re.compile(r"[()]").finditer(text, start):
         depth += 1 if match[0] == "(" else -1
@@ -119,15 +136,24 @@ def array_bytes(shape: str, hbm_only: bool = False) -> int:
     """
     total = 0
     for dtype, sizes, layout in _ARRAY.findall(shape):
-        if not (hbm_only and "S(" in layout):
-            bits = 8 if dtype == "pred" else int(match[1]) if (match := _BITS.match(dtype)) else 0  # 0: token
-            total += -(-bits * math.prod(int(size.strip("<=")) for size in sizes.split(",") if size) // 8)
+        if hbm_only and "S(" in layout:
+            continue
+        size = math.prod(int(number.strip("<=")) for number in sizes.split(",") if number)
+        total += -(-_bits(dtype) * size // 8)
     return total
 
 
-def executions(program: Program) -> Iterator[Execution]:
+def _bits(dtype: str) -> int:
+    """Of one element; 0 of a token."""
+    if dtype == "pred":
+        return 8
+    match = _BITS.match(dtype)
+    return int(match[1]) if match else 0
+
+
+def executions(module: Module) -> Iterator[Execution]:
     """The entry computation, and what its loops, calls and conditionals run (every branch of these)."""
-    waiting = [Execution(program.entry, 1, True)]
+    waiting = [Execution(module.entry, 1, True)]
     while waiting:
         execution = waiting.pop()
         yield execution
@@ -136,18 +162,18 @@ def executions(program: Program) -> Iterator[Execution]:
                 continue
             times = 1
             if instruction.opcode == "while":
-                times = _trip_count(program, execution.computation, instruction)
+                times = _trip_count(module, execution.computation, instruction)
             for name in instruction.called():
                 waiting.append(
                     Execution(
-                        program.computations[name],
+                        module.computations[name],
                         execution.times * (times or 1),
                         execution.is_exact and times is not None,
                     )
                 )
 
 
-def _trip_count(program, computation, loop):
+def _trip_count(module, computation, loop):
     """How often the body of a while loop runs, None if it cannot be read.
 
     XLA notes it for CPU. Programs for TPU have only what `jax.lax.scan` wrote: a counter in the loop's
@@ -155,8 +181,8 @@ def _trip_count(program, computation, loop):
     """
     if match := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.attributes):
         return int(match[1])
-    condition = program.computations[re.search(r"condition=%?([\w.\-]+)", loop.attributes)[1]]
-    body = program.computations[re.search(r"body=%?([\w.\-]+)", loop.attributes)[1]]
+    condition = module.computations[re.search(r"condition=%?([\w.\-]+)", loop.attributes)[1]]
+    body = module.computations[re.search(r"body=%?([\w.\-]+)", loop.attributes)[1]]
     test, initial = condition.root, computation.source(loop.operands[0])
     if test.opcode != "compare" or "direction=LT" not in test.attributes or initial.opcode != "tuple":
         return None
@@ -173,15 +199,18 @@ def _trip_count(program, computation, loop):
 
 def _element(computation, name):
     """The index of an element of the computation's parameter, None if `name` is something else."""
-    found = computation.source(name)
-    if found.opcode != "get-tuple-element" or computation.source(found.operands[0]).opcode != "parameter":
+    element = computation.source(name)
+    if element.opcode != "get-tuple-element" or computation.source(element.operands[0]).opcode != "parameter":
         return None
-    return int(re.search(r"index=(\d+)", found.attributes)[1])
+    return int(re.search(r"index=(\d+)", element.attributes)[1])
 
 
 def _integer(computation, name):
-    found = computation.source(name)
-    return int(found.operands[0]) if found.opcode == "constant" and re.fullmatch(r"-?\d+", found.operands[0]) else None
+    """The value of a constant, None if `name` is something else."""
+    constant = computation.source(name)
+    if constant.opcode != "constant" or not re.fullmatch(r"-?\d+", constant.operands[0]):
+        return None
+    return int(constant.operands[0])
 
 
 def _step(body, name, index):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ns_jax.experiment.chain import finetune_config
 from ns_jax.inference.predictor import make_predict
-from ns_jax.models.base import Architecture, ArrayInputs, Network, build_network
+from ns_jax.models.base import Architecture, ArrayInputs, Inputs, Network, build_network
 from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.pseudo_labels.store import shard_ranges
@@ -36,7 +36,7 @@ class Program:
       arguments: what the function takes.
       memory: kind of memory -> the tree of arguments that is it.
       images: that one run takes, over all devices.
-      resolution: of these images, pixels.
+      resolution: of these images, pixels; None for arrays.
       runs: how often the stage runs it.
     """
 
@@ -45,25 +45,32 @@ class Program:
     arguments: tuple
     memory: dict
     images: int
-    resolution: int
+    resolution: int | None
     runs: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """What a plan knows of a teacher: its architecture, and the resolution in pixels at which it labels."""
+    """What a plan knows of a teacher.
+
+    Attributes:
+      architecture: of its network.
+      resolution: in pixels, at which it labels; None for arrays.
+      dtype: in which it computes, as 'bfloat16'; that of the student's config where None.
+    """
 
     architecture: Architecture
     resolution: int | None
+    dtype: str | None = None
 
 
 def result_of(config) -> Teacher:
     """The model with which an iteration ends, as the teacher of the next."""
     architecture = get_architecture(config.variant)
-    last = finetune_config(config, "model") if config.finetune.epochs else config
     if isinstance(architecture.inputs, ArrayInputs):
-        return Teacher(architecture, None)
-    return Teacher(architecture, last.test_resolution or architecture.inputs.test_resolution)
+        return Teacher(architecture, None, config.dtype)
+    last = finetune_config(config, "model") if config.finetune.epochs else config
+    return Teacher(architecture, last.test_resolution or architecture.inputs.test_resolution, config.dtype)
 
 
 def label_programs(config, mesh, counts: Counts, teacher: Teacher) -> list[Program]:
@@ -76,12 +83,12 @@ def label_programs(config, mesh, counts: Counts, teacher: Teacher) -> list[Progr
 
 
 def train_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
-    """The training step."""
-    return [_training("train", config, mesh, counts, teacher)]
+    """The training step: a student's where the config has unlabeled images."""
+    return [_training("train", config, mesh, counts, teacher if config.data.unlabeled else None)]
 
 
 def finetune_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> list[Program]:
-    """The training step of fine-tuning."""
+    """The training step of fine-tuning, which is on labeled images alone."""
     return [_training("finetune", finetune_config(config, "model"), mesh, counts, None)]
 
 
@@ -100,47 +107,38 @@ def _prediction(
 ) -> Program:
     """`rounds`: images of the busiest host, in each part of the work that hosts begin together."""
     check_divides("eval_batch_size", config.eval_batch_size, mesh)
-    network = build_network(model.architecture, num_classes, prediction_options(config, model.architecture.name))
+    network = _predicting_network(config, model, num_classes)
     variables = jax.eval_shape(lambda: network.init(0, model.resolution))
     size, size_of_host = config.eval_batch_size, config.eval_batch_size // num_hosts(mesh)
     examples = _array((size, *network.inputs.example_shape(model.resolution)), jnp.float32)
     arguments = (variables, examples, _array((size,), jnp.int32))
     return Program(
-        stage,
-        make_predict(network, mesh, noise_seed),
-        arguments,
-        {"parameters": variables, "batch": arguments[1:]},
-        size,
-        model.resolution,
-        sum(-(-count // size_of_host) for count in rounds),
+        stage=stage,
+        function=make_predict(network, mesh, noise_seed),
+        arguments=arguments,
+        memory={"parameters": variables, "batch": arguments[1:]},
+        images=size,
+        resolution=model.resolution,
+        runs=sum(-(-count // size_of_host) for count in rounds),
     )
+
+
+def _predicting_network(config, model: Teacher, num_classes: int) -> Network:
+    options = prediction_options(config, model.architecture.name, model.dtype)
+    return build_network(model.architecture, num_classes, options)
 
 
 def _training(stage: str, config, mesh, counts: Counts, teacher: Teacher | None) -> Program:
     inputs = get_architecture(config.variant).inputs
-    is_student = bool(config.data.unlabeled) and teacher is not None
-    online: Network | None = None
-    if is_student and config.online_teacher:
-        options = prediction_options(config, teacher.architecture.name)
-        online = build_network(teacher.architecture, counts.classes, options)
-    batch, size, parts = {}, 0, config.parallel.accumulation_steps
-    example, dtype = inputs.example_shape(config.resolution), jnp.uint8
-    if isinstance(inputs, ArrayInputs):
-        dtype = jnp.dtype(inputs.dtype)
+    online = None
+    if teacher is not None and config.online_teacher:
+        online = _predicting_network(config, teacher, counts.classes)
+    batch = {}
     if config.train_on == "both":
-        size = config.labeled_batch_size
-        check_divides("labeled_batch_size", size, mesh, parts)
-        batch |= {"image": _array((size, *example), dtype), "label": _array((size,), jnp.int32)}
-    if is_student:
-        unlabeled = unlabeled_batch_size(config)
-        check_divides("the unlabeled batch", unlabeled, mesh, parts)
-        batch["unlabeled_image"] = _array((unlabeled, *example), dtype)
-        size += unlabeled
-        if online:
-            clean = online.inputs.example_shape(teacher.resolution)
-            batch["clean_image"] = _array((unlabeled, *clean), jnp.float32)
-        else:
-            batch["probs"] = _array((unlabeled, counts.classes), jnp.float32)
+        batch |= _labeled_batch(config, mesh, inputs)
+    if teacher is not None:
+        clean = online.inputs.example_shape(teacher.resolution) if online is not None else None
+        batch |= _unlabeled_batch(config, mesh, inputs, counts.classes, clean)
     training = make_training(config, counts.classes, counts.labeled, mesh, online)
     like, arguments = training.like, (training.like, batch)
     memory = {
@@ -150,11 +148,40 @@ def _training(stage: str, config, mesh, counts: Counts, teacher: Teacher | None)
         "batch": batch,
         "batch norm statistics": like.batch_stats,
     }
-    if online:
-        arguments += (jax.eval_shape(lambda: online.init(0, teacher.resolution)),)
-        memory["teacher"] = arguments[-1]
-    resolution = None if isinstance(inputs, ArrayInputs) else example[0]
-    return Program(stage, training.step, arguments, memory, size, resolution, training.num_steps)
+    if online is not None:
+        memory["teacher"] = jax.eval_shape(lambda: online.init(0, teacher.resolution))
+        arguments += (memory["teacher"],)
+    return Program(
+        stage=stage,
+        function=training.step,
+        arguments=arguments,
+        memory=memory,
+        images=sum(batch[name].shape[0] for name in ("image", "unlabeled_image") if name in batch),
+        resolution=None if isinstance(inputs, ArrayInputs) else config.resolution or inputs.resolution,
+        runs=training.num_steps,
+    )
+
+
+def _labeled_batch(config, mesh, inputs: Inputs) -> dict:
+    size = config.labeled_batch_size
+    check_divides("labeled_batch_size", size, mesh, config.parallel.accumulation_steps)
+    return {"image": _examples(size, config, inputs), "label": _array((size,), jnp.int32)}
+
+
+def _unlabeled_batch(config, mesh, inputs: Inputs, num_classes: int, clean: tuple[int, ...] | None) -> dict:
+    """`clean`: shape of an example as an online teacher gets it; None with stored probabilities."""
+    size = unlabeled_batch_size(config)
+    check_divides("the unlabeled batch", size, mesh, config.parallel.accumulation_steps)
+    batch = {"unlabeled_image": _examples(size, config, inputs)}
+    if clean is not None:
+        return batch | {"clean_image": _array((size, *clean), jnp.float32)}
+    return batch | {"probs": _array((size, num_classes), jnp.float32)}
+
+
+def _examples(size: int, config, inputs: Inputs) -> jax.ShapeDtypeStruct:
+    """A batch as the data pipeline gives it: uint8 images, or arrays."""
+    dtype = jnp.dtype(inputs.dtype) if isinstance(inputs, ArrayInputs) else jnp.uint8
+    return _array((size, *inputs.example_shape(config.resolution)), dtype)
 
 
 def _array(shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:

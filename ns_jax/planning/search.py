@@ -1,14 +1,24 @@
 """The cheapest way to train a batch that fits into memory."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from ns_jax.models.registry import get_architecture
 from ns_jax.planning.estimate import Estimate, argument_bytes, estimate
+from ns_jax.planning.hardware import GIB
 from ns_jax.planning.programs import Program
 
-SHARES = (1, 4, 16, 64)
+SHARES = (1, 4, 16, 64)  # over so many devices a state is split
+MAX_PARTS = 2**11  # of a batch
+
+
+class Fit(NamedTuple):
+    """A config with which training fits, and the estimate of its program."""
+
+    config: ConfigDict
+    estimate: Estimate
 
 
 def levels(config: ConfigDict, devices: int) -> Iterator[list[dict]]:
@@ -19,21 +29,26 @@ def levels(config: ConfigDict, devices: int) -> Iterator[list[dict]]:
     equal blocks cost next to nothing, and without them a large model takes hours to compile.
     """
     architecture = get_architecture(config.variant)
-    loops = architecture.can_scan
     shares = [share for share in SHARES if devices % share == 0]
-    batch = config.labeled_batch_size // devices
-    parts = [2**power for power in range(12) if 2**power <= batch and batch % 2**power == 0]
-    for accumulation_steps in parts or [1]:
-        for remat in (False, True) if architecture.can_remat else (False,):
-            yield [
-                {"scan_blocks": loops, "remat": remat, "shard_state": share, "accumulation_steps": accumulation_steps}
-                for share in shares
-            ]
+    remats = (False, True) if architecture.can_remat else (False,)
+    for parts in possible_parts(config.labeled_batch_size // devices):
+        for remat in remats:
+            same = {"scan_blocks": architecture.can_scan, "remat": remat, "accumulation_steps": parts}
+            yield [same | {"shard_state": share} for share in shares]
+
+
+def possible_parts(batch_of_device: int) -> list[int]:
+    """Into how many equal parts a device's batch can be divided: powers of two, at least 1."""
+    parts, number = [], 1
+    while number <= min(batch_of_device, MAX_PARTS) and batch_of_device % number == 0:
+        parts.append(number)
+        number *= 2
+    return parts or [1]
 
 
 def search(
     config: ConfigDict, devices: int, limit: int, build: Callable[[ConfigDict], Program], say: Callable[[str], None]
-) -> tuple[ConfigDict, Estimate] | None:
+) -> Fit | None:
     """Tries the levels until one fits: first its most saving member, and if that does, the others.
 
     Args:
@@ -44,28 +59,39 @@ def search(
       say: takes a line about each attempt.
 
     Returns:
-      (the config that fits, its estimate), or None.
+      The cheapest that fits, or None.
 
     Raises:
       UserError: a batch cannot be split over the devices.
     """
 
-    def attempt(levers: dict):
-        one = ConfigDict(config).copy_and_resolve_references()
-        one.parallel.update(levers)
-        program, text = build(one), ", ".join(f"{name}={value}" for name, value in levers.items())
-        state = sum(argument_bytes(program, devices).values())
-        if state > limit:
-            say(f"{text}: the state and the batch alone are {state / 2**30:.2f} of {limit / 2**30:.2f} GiB")
-            return None
-        found = estimate(program, devices)
-        say(
-            f"{text}: {found.memory_total / 2**30:.2f} of {limit / 2**30:.2f} GiB, "
-            f"{'fits' if found.fits else 'does not fit'} ({found.compile_seconds:.0f} s)"
-        )
-        return (one, found) if found.fits else None
+    def attempt(parallel: dict) -> Fit | None:
+        return try_to_fit(config, parallel, devices, limit, build, say)
 
-    for *cheaper, saving in levels(config, devices):
-        if best := attempt(saving):
-            return next(filter(None, map(attempt, cheaper)), best)
+    for *cheaper, most_saving in levels(config, devices):
+        best = attempt(most_saving)
+        if best is None:
+            continue
+        for parallel in cheaper:
+            if fit := attempt(parallel):
+                return fit
+        return best
     return None
+
+
+def try_to_fit(config: ConfigDict, parallel: dict, devices: int, limit: int, build, say) -> Fit | None:
+    """Compiles training with values of `config.parallel`, unless the state alone is above `limit` bytes."""
+    changed = ConfigDict(config).copy_and_resolve_references()
+    changed.parallel.update(parallel)
+    program = build(changed)
+    text = ", ".join(f"{name}={value}" for name, value in parallel.items())
+    state = sum(argument_bytes(program, devices).values())
+    if state > limit:
+        say(f"{text}: the state and the batch alone are {state / GIB:.2f} of {limit / GIB:.2f} GiB")
+        return None
+    result = estimate(program, devices)
+    say(
+        f"{text}: {result.memory_total / GIB:.2f} of {limit / GIB:.2f} GiB, "
+        f"{'fits' if result.fits else 'does not fit'} ({result.compile_seconds:.0f} s)"
+    )
+    return Fit(changed, result) if result.fits else None

@@ -1,4 +1,4 @@
-"""The pictures in WORKDIR/report. Each function draws one and writes it as PNG."""
+"""The figures in WORKDIR/report. Each function draws a figure and writes it as PNG."""
 
 import io
 
@@ -24,7 +24,7 @@ def _save(figure, path) -> None:
 
 
 def plot_accuracy(results: list[dict], path) -> None:
-    """Test top-1 per iteration with its 95 % interval; `results` as in `results_table`."""
+    """Draws test top-1 per iteration with its 95 % interval; `results` as in `results_table`."""
     figure, axis = _new_figure()
     top1 = np.array([result["top1"] for result in results])
     ends = np.array([wilson_interval(result["correct"], result["count"]) for result in results])
@@ -50,7 +50,7 @@ def plot_accuracy(results: list[dict], path) -> None:
 
 
 def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) -> None:
-    """Histogram of the teachers' confidence, one line an iteration, with the filter's threshold."""
+    """Draws a histogram of the teachers' confidence, one line per iteration, with the filter's threshold."""
     figure, axis = _new_figure()
     for name, values in confidences.items():
         axis.hist(values, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
@@ -63,7 +63,7 @@ def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) 
 
 
 def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], path) -> None:
-    """Images per class: pseudo-labeled, and trained on after filter and balance (copies counted)."""
+    """Draws images per class: pseudo-labeled, and trained on after filter and balance (copies counted)."""
     figure, axis = _new_figure()
     order = np.argsort(-before)
     x = np.arange(len(before))
@@ -78,7 +78,7 @@ def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], 
 
 
 def plot_samples(images: list[np.ndarray], titles: list[str], path) -> None:
-    """A sheet of pseudo-labeled images, uint8 [H, W, 3] each."""
+    """Draws a sheet of pseudo-labeled images, uint8 [H, W, 3] each."""
     columns = 10
     rows = -(-len(images) // columns)
     figure, axes = _new_figure(rows, columns, (columns, 1.3 * rows))

@@ -1,4 +1,7 @@
-"""What a person sees while a stage runs: a bar on a terminal, plain lines otherwise."""
+"""Progress of a stage for people: a bar on a terminal, plain lines otherwise.
+
+By hand, because clu's ReportProgress writes to the log and to TensorBoard, and has no bar.
+"""
 
 import sys
 import time
@@ -10,7 +13,7 @@ PLAIN_LINE_EVERY_SECONDS = 10.0
 
 
 def say(line: str) -> None:
-    """One line of plain text to standard output."""
+    """Prints one line of plain text."""
     print(line, flush=True)
 
 
@@ -21,7 +24,7 @@ class StageProgress:
       title: which iteration and stage.
       total: steps of the whole stage.
       done: steps that an earlier start of the run already did.
-      shown: False on hosts that stay silent.
+      shown: False on hosts that print nothing.
       unit: what is counted.
     """
 
@@ -52,11 +55,11 @@ class StageProgress:
 
     @property
     def speed(self) -> float:
-        """Steps a second since the first update; before that a stage compiles."""
+        """Steps per second since the first update; before that a stage compiles."""
         return (self.done - self.started_with) / max(time.monotonic() - self.started_at, 1e-9)
 
     def update(self, done: int, text: str = "") -> None:
-        """Shows that `done` steps are done; `text` holds the metrics (the last is kept where empty)."""
+        """Shows that `done` steps are done; `text` holds the metrics, those shown last stay where it is empty."""
         if self.started_at is None:
             self.started_at, self.started_with = time.monotonic(), done
         self.done = done

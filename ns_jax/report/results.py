@@ -12,12 +12,16 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table whose columns also line up as plain text."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    line = lambda row: "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-    return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+
+    def line(row: list[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([line(header), rule, *map(line, rows)])
 
 
 def results_table(results: list[dict]) -> str:
-    """One line an iteration, from classification results that the evaluate stage writes."""
+    """One line per iteration, from classification results that the evaluate stage writes."""
     header = ["iteration", "student", "ratio", "pseudo-labels kept", "test top-1", "95 % interval"]
     lines = []
     for result in results:
@@ -37,7 +41,7 @@ def results_table(results: list[dict]) -> str:
 
 
 def numbers_table(results: list[dict]) -> str:
-    """One line an iteration, a column for each number that an evaluation of one's own has measured."""
+    """One line per iteration, a column for each number that an evaluation of one's own has measured."""
     columns = list(
         dict.fromkeys(key for result in results for key, value in result.items() if isinstance(value, float))
     )

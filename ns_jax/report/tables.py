@@ -9,7 +9,10 @@ import glob
 import io
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.files import read_json
@@ -17,30 +20,50 @@ from ns_jax.report import paper
 from ns_jax.report.results import markdown_table
 
 NOTHING = "-"
+RESULT_FILES = ("evaluations/test.json", "evaluation.json")
 
 
 def find_results(pattern: str) -> dict[str, list[dict]]:
-    """{paper_row: evaluations} of the workdirs that match a shell pattern.
+    """{paper_row: results of the test set} of the workdirs that match a shell pattern.
+
+    They are in WORKDIR/evaluations/test.json, or in a folder of each iteration; version 0.1 wrote evaluation.json.
 
     Raises:
-      UserError: no folder matches, or none of them holds an evaluation.
+      UserError: no folder matches, none of them holds a result, or one is not of the evaluate stage.
     """
-    folders = [Path(found) for found in sorted(glob.glob(pattern, recursive=True)) if Path(found).is_dir()]
+    folders = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_dir()]
     if not folders:
         raise UserError(f"--runs={pattern}: no such folder")
-    files = {file for folder in folders for depth in ("", "*/") for file in folder.glob(f"{depth}evaluation.json")}
+    files = sorted({file for folder in folders for file in result_files(folder)})
     if not files:
-        raise UserError(f"--runs={pattern}: no evaluation.json in {len(folders)} folders, so no run has finished there")
-    found = {}
-    for file in sorted(files):
-        result = read_json(file)
-        found.setdefault(result.get("paper_row", ""), []).append(result)
-    return found
+        names = " or ".join(RESULT_FILES)
+        raise UserError(f"--runs={pattern}: no {names} in {len(folders)} folders, so no run has finished there")
+    by_row: dict[str, list[dict]] = {}
+    for file in files:
+        result = read_result(file)
+        if result.get("type", "classification") == "classification":
+            by_row.setdefault(result.get("paper_row", ""), []).append(result)
+    return by_row
+
+
+def read_result(file: Path) -> dict:
+    """Reads a result. Raises UserError, with its path, where the evaluate stage did not write it."""
+    result = read_json(epath.Path(file))
+    has_fields = isinstance(result, dict) and "test" in result
+    if not has_fields or (result.get("type", "classification") == "classification" and "top1" not in result):
+        raise UserError(f"{file} has no test set or no top1, so the evaluate stage did not write it")
+    return result
+
+
+def result_files(workdir: Path) -> list[Path]:
+    """Files with results of the test set, in a workdir and in the folders of its iterations."""
+    places = [f"{folder}{name}" for folder in ("", "*/") for name in RESULT_FILES]
+    return [file for place in places for file in workdir.glob(place)]
 
 
 def cell(results: list[dict]) -> str:
     """Mean top-1 in percent, by test set; with several runs also the standard deviation and their number."""
-    by_test = {}
+    by_test: dict[str, list[float]] = {}
     for result in results:
         by_test.setdefault(result["test"], []).append(100 * result["top1"])
     cells = []
@@ -53,9 +76,10 @@ def cell(results: list[dict]) -> str:
 def build(table: paper.Table, results: dict[str, list[dict]]) -> tuple[list[str], list[list[str]]]:
     """The heading and the rows of a table, as text."""
     header = [*table.labels, *(f"paper: {figure}" for figure in table.figures)]
-    rows = [
-        [*row.labels, *(NOTHING if figure is None else str(figure) for figure in row.figures)] for row in table.rows
-    ]
+    rows = []
+    for row in table.rows:
+        figures = [NOTHING if figure is None else str(figure) for figure in row.figures]
+        rows.append([*row.labels, *figures])
     if table.ours:
         header.append(table.ours)
         for line, row in zip(rows, table.rows, strict=True):
@@ -67,9 +91,8 @@ def as_text(header: list[str], rows: list[list[str]]) -> str:
     """Columns that line up."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def as_csv(header: list[str], rows: list[list[str]]) -> str:
@@ -79,36 +102,46 @@ def as_csv(header: list[str], rows: list[list[str]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-FORMATS = {"text": as_text, "markdown": markdown_table, "csv": as_csv}
+FORMATS: dict[str, Callable[[list[str], list[list[str]]], str]] = {
+    "text": as_text,
+    "markdown": markdown_table,
+    "csv": as_csv,
+}
 
 
-def render(table: paper.Table, results: dict[str, list[dict]], form: str) -> str:
+def render(table: paper.Table, results: dict[str, list[dict]], layout: str) -> str:
     """The table in one of FORMATS; its title and notes with it, but for CSV, which is data alone."""
-    body = FORMATS[form](*build(table, results))
-    if form == "csv":
+    body = FORMATS[layout](*build(table, results))
+    if layout == "csv":
         return body
     tags = {figure.tag for row in table.rows for figure in row.figures if figure}
     legend = [f"{paper.MARKS[tag]} {text}." for tag, text in paper.TAGS.items() if tag in tags and paper.MARKS[tag]]
     title = f"{table.title} ({table.where})"
-    return "\n\n".join([f"### {title}" if form == "markdown" else title, body, *legend, *table.notes])
+    return "\n\n".join([f"### {title}" if layout == "markdown" else title, body, *legend, *table.notes])
+
+
+def note_strangers(results: dict[str, list[dict]]) -> None:
+    """Says on stderr which results stand in no table."""
+    keys = {row.key for table in paper.paper_tables().values() for row in table.rows if row.key}
+    for key in sorted(results.keys() - keys):
+        name = f"paper_row {key!r}, which no table has" if key else "no paper_row"
+        print(f"note: {len(results[key])} evaluations with {name}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> None:
+    tables = paper.paper_tables()
     parser = argparse.ArgumentParser(prog="python -m ns_jax.report.tables", description=__doc__.splitlines()[0])
-    parser.add_argument("--table", required=True, metavar="N", help=f"one of {', '.join(paper.TABLES)}, or 'all'")
+    parser.add_argument("--table", required=True, metavar="N", help=f"one of {', '.join(tables)}, or 'all'")
     parser.add_argument("--runs", metavar="GLOB", help="workdirs, as a quoted shell pattern: '/runs/*'")
     parser.add_argument("--format", choices=FORMATS, default="text")
     flags = parser.parse_args(argv)
     try:
-        if flags.table != "all" and flags.table not in paper.TABLES:
-            raise UserError(f"--table={flags.table}: there are {', '.join(paper.TABLES)}, and 'all'")
+        if flags.table != "all" and flags.table not in tables:
+            raise UserError(f"--table={flags.table}: there are {', '.join(tables)}, and 'all'")
         results = find_results(flags.runs) if flags.runs else {}
-        wanted = paper.TABLES.values() if flags.table == "all" else [paper.TABLES[flags.table]]
+        wanted = tables.values() if flags.table == "all" else [tables[flags.table]]
         print("\n\n".join(render(table, results, flags.format) for table in wanted))
-        keys = {row.key for table in paper.TABLES.values() for row in table.rows if row.key}
-        for key in sorted(results.keys() - keys):
-            name = f"paper_row {key!r}, which no table has" if key else "no paper_row"
-            print(f"note: {len(results[key])} evaluations with {name}", file=sys.stderr)
+        note_strangers(results)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

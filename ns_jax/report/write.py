@@ -29,7 +29,7 @@ def write_tables(collected: list[CollectedIteration], folder: epath.Path) -> str
     """Writes results.md and the picture of the accuracy; returns the text, empty where nothing was evaluated."""
     names = dict.fromkeys(name for iteration in collected for name in iteration.evaluations)
     parts = []
-    for name in names:
+    for name in sorted(names, key=lambda name: name != "test"):  # that of the test set first
         results = [iteration.evaluations[name] for iteration in collected if name in iteration.evaluations]
         classified = [result for result in results if "top1" in result]
         table = results_table(classified) if classified else numbers_table(results)

@@ -80,17 +80,17 @@ class Cloud:
     def steps(self) -> list:
         """The calls in order without the polls: what was run on the workers in a word, the others as they were."""
         words = {"git clone": "setup", "setsid": "start", "kill -TERM": "stop", "tail -n 20": "last lines"}
-        found = []
+        steps = []
         for call in self.calls():
             if call[3] == "ssh":
                 assert call[4] == "ns-jax" and call[-3:] == WHERE
                 word = next((word for mark, word in words.items() if mark in call[6]), None)
                 if word:
                     assert call[5] == "--worker=all"
-                    found.append(word)
+                    steps.append(word)
             elif call[3] != "describe":
-                found.append(call)
-        return found
+                steps.append(call)
+        return steps
 
 
 def git(*arguments, cwd=REPO) -> str:

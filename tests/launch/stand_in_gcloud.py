@@ -55,7 +55,7 @@ def fail(message: str):
 
 
 def options(arguments: list[str]) -> dict:
-    pairs = [one[2:].split("=", 1) for one in arguments if one.startswith("--")]
+    pairs = [argument[2:].split("=", 1) for argument in arguments if argument.startswith("--")]
     return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
@@ -110,12 +110,12 @@ def create(name: str, queued: bool) -> None:
 
 def processes(name: str) -> list[int]:
     """Everything that a worker's home folder is the HOME of."""
-    found, marks = [], {f"HOME={home}".encode() for home in homes(name)}
+    pids, marks = [], {f"HOME={home}".encode() for home in homes(name)}
     for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if marks & set(path.read_bytes().split(b"\0")):
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def end_processes(name: str, kind: signal.Signals) -> None:
@@ -193,7 +193,7 @@ def main(arguments: list[str]) -> int:
     flags = options(rest)
     if (group, verb) not in COMMANDS:
         fail(f"Invalid choice: {verb!r}")
-    required, other = (one | two for one, two in zip(COMMANDS[group, verb], EVERYWHERE, strict=True))
+    required, other = (known | common for known, common in zip(COMMANDS[group, verb], EVERYWHERE, strict=True))
     if missing := required - set(flags):
         fail(f"argument --{min(missing)}: Must be specified.")
     if unknown := set(flags) - required - other:

@@ -130,12 +130,12 @@ def test_a_start_is_not_tried_for_ever(cloud, monkeypatch):
 def test_a_lost_launcher_finds_its_run_again(cloud, capsys):
     launch(cloud, "create")
     launch(cloud, "setup")
-    one = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
+    machine = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
     job, starts = tpu.Job("wait"), cloud.bucket / "wait" / "starts"
-    tpu.start(one, job)
+    tpu.start(machine, job)
     until(lambda: starts.exists() and len(starts.read_text().split()) == 2)
     with pytest.raises(tpu.LaunchError, match="wait goes on there: stop it first"):
-        tpu.start(one, tpu.Job("other"))
+        tpu.start(machine, tpu.Job("other"))
     git("commit", "--quiet", "--allow-empty", "-m", "second", cwd=pathlib.Path.cwd())
     with pytest.raises(tpu.LaunchError, match="a run of another commit goes on: stop it first"):
         launch(cloud, "setup")
@@ -151,11 +151,11 @@ def test_a_lost_launcher_finds_the_chain_where_it_is(cloud, tmp_path):
     recipe.write_text("".join(f"[[runs]]\nconfig = '{config}'\n" for config in ("first", "wait", "last")))
     launch(cloud, "create")
     launch(cloud, "setup")
-    one = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
-    assert tpu.going_on(one) == ""
-    tpu.start(one, tpu.Job("wait"))
+    machine = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
+    assert tpu.going_on(machine) == ""
+    tpu.start(machine, tpu.Job("wait"))
     until(lambda: (cloud.bucket / "wait" / "starts").exists())
-    assert tpu.going_on(one) == "wait"
+    assert tpu.going_on(machine) == "wait"
     following = InBackground(cloud, "chain", f"--recipe={recipe}")
     time.sleep(1)
     (cloud.bucket / "wait" / "go").touch()
@@ -237,11 +237,11 @@ def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
     offline.write_text("1")
     with pytest.raises(tpu.LaunchError, match="problem refreshing"):  # the first look is not patient
         launch(cloud, "run", "--config=other")
-    one = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
+    machine = tpu.Tpu(tpu.read_toml(str(cloud.settings), tpu.Settings))
     offline.write_text("2")
-    tpu.create(one)
+    tpu.create(machine)
     assert capsys.readouterr().out.count("no answer from gcloud") == 2
-    tpu.delete(one)
+    tpu.delete(machine)
     subprocess.run(
         [
             "gcloud",
@@ -258,8 +258,8 @@ def test_waiting_in_the_queue_outlives_the_network(cloud, capsys, monkeypatch):
         check=True,
     )
     failures = iter(["1"])  # after the first look
-    monkeypatch.setattr(one, "wait", lambda: offline.write_text(next(failures, "0")))
-    assert tpu.lasting_state(one) == "READY"
+    monkeypatch.setattr(machine, "wait", lambda: offline.write_text(next(failures, "0")))
+    assert tpu.lasting_state(machine) == "READY"
     output = capsys.readouterr().out
     assert output.index("is WAITING_FOR_RESOURCES") < output.index("no answer from gcloud")
 

@@ -32,21 +32,21 @@ def compiled(fn, mesh, *args, out=None):
 
 
 def kinds(text):
-    return sorted((found.kind, found.bytes, found.group_size, found.times) for found in find_collectives(text))
+    return sorted((sent.kind, sent.bytes, sent.group_size, sent.times) for sent in find_collectives(text))
 
 
 def test_all_reduce(mesh):
-    (found,) = find_collectives(compiled(lambda x: x.sum(0), mesh, ((32, 16), ("data",)), out=()))
-    assert found == Collective("all-reduce", 16 * 4, 4, 1, True, found.op_name)
-    assert "reduce_sum" in found.op_name
-    assert network_bytes(found) == 2 * 3 / 4 * 64
+    (sent,) = find_collectives(compiled(lambda x: x.sum(0), mesh, ((32, 16), ("data",)), out=()))
+    assert sent == Collective("all-reduce", 16 * 4, 4, 1, True, sent.op_name)
+    assert "reduce_sum" in sent.op_name
+    assert network_bytes(sent) == 2 * 3 / 4 * 64
 
 
 def test_all_gather(mesh):
     text = compiled(lambda x: x * 2, mesh, ((32, 16), ("data",)), out=())
-    (found,) = find_collectives(text)
-    assert (found.kind, found.bytes, found.group_size) == ("all-gather", 32 * 16 * 4, 4)
-    assert network_bytes(found) == 3 / 4 * 32 * 16 * 4
+    (sent,) = find_collectives(text)
+    assert (sent.kind, sent.bytes, sent.group_size) == ("all-gather", 32 * 16 * 4, 4)
+    assert network_bytes(sent) == 3 / 4 * 32 * 16 * 4
 
 
 def test_explicit_collectives(mesh):
@@ -62,7 +62,7 @@ def test_explicit_collectives(mesh):
         ("collective-permute", 1024, 2, 1),
         ("reduce-scatter", 2048, 2, 1),
     ]
-    by_kind = {found.kind: network_bytes(found) for found in find_collectives(text)}
+    by_kind = {sent.kind: network_bytes(sent) for sent in find_collectives(text)}
     assert by_kind == {"all-to-all": 768, "collective-permute": 1024, "reduce-scatter": 1024}
 
 
@@ -82,8 +82,7 @@ def sharded_layers(mesh, batch=32, width=64):
 
 def test_collectives_in_loops(mesh):
     """CPU has no reduce-scatter here: an all-reduce, of which each device keeps a slice."""
-    found = kinds(sharded_layers(mesh))
-    assert found == [("all-gather", 64 * 64 * 4, 4, 7)] * 2 + [("all-reduce", 64 * 64 * 4, 4, 7)]
+    assert kinds(sharded_layers(mesh)) == [("all-gather", 64 * 64 * 4, 4, 7)] * 2 + [("all-reduce", 64 * 64 * 4, 4, 7)]
 
 
 def test_loops_in_loops(mesh):
@@ -94,7 +93,7 @@ def test_loops_in_loops(mesh):
         return lax.scan(lambda x, _: lax.scan(inner, x, length=3), x, length=5)[0]
 
     text = compiled(fn, mesh, ((32, 64), (None, "data")), ((64, 64), (None, "data")))
-    assert {found.times for found in find_collectives(text)} == {15}
+    assert {sent.times for sent in find_collectives(text)} == {15}
 
 
 def test_loops_of_unknown_length(mesh):
@@ -102,8 +101,8 @@ def test_loops_of_unknown_length(mesh):
         return lax.fori_loop(0, n.astype(int), lambda i, x: x + jnp.sin(x).sum(0, keepdims=True), x)
 
     text = compiled(fn, mesh, ((), ()), ((32, 64), ("data",)))
-    (found,) = find_collectives(text)
-    assert (found.times, found.is_exact) == (1, False)
+    (sent,) = find_collectives(text)
+    assert (sent.times, sent.is_exact) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -224,5 +223,5 @@ def test_tpu_programs():
     size = 512 * 512 * 4
     # TPUs multiply float32 as bfloat16, which is what they gather.
     assert kinds(text) == [("all-gather", size // 2, 4, 7)] * 2 + [("reduce-scatter", size, 4, 7)]
-    assert all(found.is_exact for found in find_collectives(text))
+    assert all(sent.is_exact for sent in find_collectives(text))
     assert hbm_bytes(text) >= 2 * 7 * size / 4  # a device's part of the layers, and their gradients

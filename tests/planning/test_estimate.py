@@ -22,13 +22,13 @@ def test_a_slice_that_would_fit():
 
 
 def test_days_are_of_the_slowest_bound():
-    row = GENERATIONS["v3"]
-    one = make_estimate(runs=86400)
-    assert one.roofline(row)["compute"] == pytest.approx(1.0)
-    assert one.days(row, 0.5) == pytest.approx(2.0)
-    assert one.days(row, 1.0) == pytest.approx(1.0)
-    slow = dataclasses.replace(one, hbm_bytes=int(3 * row.hbm_bandwidth))
-    assert slow.days(row, 0.5) == pytest.approx(3.0)
+    v3 = GENERATIONS["v3"]
+    training = make_estimate(runs=86400)
+    assert training.roofline(v3)["compute"] == pytest.approx(1.0)
+    assert training.days(v3, 0.5) == pytest.approx(2.0)
+    assert training.days(v3, 1.0) == pytest.approx(1.0)
+    slow = dataclasses.replace(training, hbm_bytes=int(3 * v3.hbm_bandwidth))
+    assert slow.days(v3, 0.5) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,7 @@ def test_memory_by_kind_is_what_a_device_holds():
     """Of the compiled program's arguments, on CPU devices; split over eight, a little more than an eighth."""
     held = {}
     for shard_state in (1, 8):
-        program = next(
-            iter(iteration_programs(supervised(labeled_batch_size=48), make_mesh(shard_state), COUNTS, SMALL))
-        )
+        program = iteration_programs(supervised(labeled_batch_size=48), make_mesh(shard_state), COUNTS, SMALL)[0]
         sizes = argument_bytes(program, 8)
         compiled = program.function.trace(*program.arguments).lower().compile()
         assert sum(sizes.values()) == pytest.approx(compiled.memory_analysis().argument_size_in_bytes, rel=0.001)
@@ -63,11 +61,11 @@ def test_memory_by_kind_is_what_a_device_holds():
 
 
 def test_an_estimate_of_a_program_of_this_machine():
-    program = next(iter(iteration_programs(supervised(labeled_batch_size=48), make_mesh(), COUNTS, SMALL)))
-    found = estimate(program, 8)
-    assert found.fits and found.images == 48 and found.memory["temporaries"] > 0
-    assert {one.group_size for one in found.traffic} == {8}
+    config = supervised(labeled_batch_size=48, eval_batch_size=48)
+    training, forward = iteration_programs(config, make_mesh(), COUNTS, SMALL)
+    assert (training.stage, forward.stage) == ("train", "evaluate")
+    result = estimate(training, 8)
+    assert result.fits and result.images == 48 and result.memory["temporaries"] > 0
+    assert {part.group_size for part in result.traffic} == {8}
     # Forward and backward pass are at least three forward passes.
-    forward = iteration_programs(supervised(labeled_batch_size=48, eval_batch_size=48), make_mesh(), COUNTS, SMALL)[-1]
-    assert forward.stage == "evaluate"
-    assert sum(found.flops.values()) > 2.5 * sum(estimate(forward, 8).flops.values())
+    assert sum(result.flops.values()) > 2.5 * sum(estimate(forward, 8).flops.values())

@@ -52,9 +52,9 @@ def test_pods():
     assert GENERATIONS["v6e"].interconnect_bandwidth * 256 == pytest.approx(102.4e12)
 
 
-@pytest.mark.parametrize("row", GENERATIONS.values(), ids=GENERATIONS)
-def test_slices_are_known_topologies(row):
-    devices = [parse_topology(text)[1] for text in slices(row)]
+@pytest.mark.parametrize("generation", GENERATIONS.values(), ids=GENERATIONS)
+def test_slices_are_known_topologies(generation):
+    devices = [parse_topology(text)[1] for text in slices(generation)]
     assert devices == sorted(devices) and len(devices) > 5
 
 

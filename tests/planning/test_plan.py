@@ -10,11 +10,11 @@ import jax
 import pytest
 
 from ns_jax.configs import mnist5k
+from ns_jax.experiment.chain import iterations
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.collectives import find_collectives
 from ns_jax.planning.hardware import describe_topology
 from ns_jax.planning.iteration import iteration_programs
-from ns_jax.run import orchestrate as iteration
 from tests.conftest import REPO
 from tests.planning.shapes import COUNTS, SMALL
 
@@ -29,12 +29,13 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
 
     The model computes in bfloat16; kernels travel so, all sums over devices are float32.
     """
-    config = dict(iteration.iterations(mnist5k.get_config("smoke")))["iteration_1"]
+    config = dict(iterations(mnist5k.get_config("smoke")))["iteration_1"]
     config.bn_group_size, config.dtype = bn_group_size, "bfloat16"
     mesh = make_mesh(shard_state, describe_topology("v5e:2x2").devices)
-    program = next(p for p in iteration_programs(config, mesh, COUNTS, SMALL) if p.stage == "train")
-    found = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
-    assert all(one.is_exact and one.times == 1 for one in found)
+    config.stages = ("train",)
+    (program,) = iteration_programs(config, mesh, COUNTS, SMALL)
+    collectives = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
+    assert all(collective.is_exact and collective.times == 1 for collective in collectives)
     params, statistics = (
         sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory[kind]))
         for kind in ("parameters", "batch norm statistics")
@@ -42,20 +43,28 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
     split = sum(
         4 * leaf.size for leaf in jax.tree.leaves(program.memory["parameters"]) if not leaf.sharding.is_fully_replicated
     )
-    in_norm = [one for one in found if re.search(r"\(EfficientNet\).*bn/reduce_sum$", one.op_name)]
-    sums = [one for one in in_norm if "transpose" not in one.op_name]
-    assert sum(one.bytes for one in sums) == statistics and {one.group_size for one in sums} == {bn_group_size or 4}
-    gathered = [one for one in found if one.kind == "all-gather"]
-    assert sum(one.bytes for one in gathered) <= split and {one.group_size for one in gathered} <= {2}
-    rest = [one for one in found if one not in sums and one not in gathered]
-    assert all("transpose(jvp" in one.op_name for one in rest)  # gradients; metrics travel with them
+    sums = [collective for collective in collectives if is_sum_of_batch_norm(collective.op_name)]
+    assert total_bytes(sums) == statistics and {sent.group_size for sent in sums} == {bn_group_size or 4}
+    gathered = [collective for collective in collectives if collective.kind == "all-gather"]
+    assert total_bytes(gathered) <= split and {sent.group_size for sent in gathered} <= {2}
+    rest = [collective for collective in collectives if collective not in sums and collective not in gathered]
+    assert all("transpose(jvp" in collective.op_name for collective in rest)  # gradients; metrics travel with them
     if shard_state == 1:
-        assert 0 < sum(one.bytes for one in rest) - params <= 4 * MAX_METRICS
+        assert 0 < total_bytes(rest) - params <= 4 * MAX_METRICS
     else:  # split gradients are added up over one axis, and their parts over the other
-        assert params + split / 2 < sum(one.bytes for one in rest) < 2 * params
+        assert params + split / 2 < total_bytes(rest) < 2 * params
 
 
-def plan(*arguments):
+def is_sum_of_batch_norm(op_name: str) -> bool:
+    """In the forward pass."""
+    return "transpose" not in op_name and bool(re.search(r"\(EfficientNet\).*bn/reduce_sum$", op_name))
+
+
+def total_bytes(collectives) -> int:
+    return sum(collective.bytes for collective in collectives)
+
+
+def run_plan(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "ns_jax.plan", *arguments], cwd=REPO, capture_output=True, text=True, timeout=300
     )
@@ -64,12 +73,12 @@ def plan(*arguments):
 @needs_libtpu
 def test_the_command():
     sizes = ("--config=configs/mnist5k.py:control", "--num_labeled=100", "--num_test=1000", "--num_classes=10")
-    process = plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--json")
+    process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--json")
     assert process.returncode == 0, process.stderr
-    (found,) = json.loads(process.stdout)
-    (program,) = found["programs"]
+    (plan,) = json.loads(process.stdout)
+    (program,) = plan["programs"]
     assert program["fits"] and program["devices"] == 4 and program["stage"] == "evaluate"
-    process = plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--config.eval_batch_size=80000000")
+    process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--config.eval_batch_size=80000000")
     assert process.returncode == 2
     assert "error: does not fit on v5e:2x2: evaluate (" in process.stderr and "v5e:" in process.stderr.split("GiB; ")[1]
 
@@ -87,6 +96,6 @@ def test_the_command():
     ],
 )
 def test_bad_input(arguments, message):
-    process = plan("--config=configs/mnist5k.py:control", "--stages=evaluate", *arguments)
+    process = run_plan("--config=configs/mnist5k.py:control", "--stages=evaluate", *arguments)
     assert process.returncode == 2
     assert message in process.stderr and "Traceback" not in process.stderr

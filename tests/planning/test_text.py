@@ -1,0 +1,74 @@
+"""A plan as text and as JSON."""
+
+import json
+
+import pytest
+
+from ns_jax.planning.estimate import Traffic
+from ns_jax.planning.hardware import GENERATIONS
+from ns_jax.planning.text import Plan, as_json, as_text, problems
+from tests.planning.shapes import COUNTS, GIB, SMALL, make_estimate, supervised
+
+
+def make_plan(*estimates, teacher=None, **changes):
+    config = supervised(**changes)
+    return Plan("iteration_1", config, "v3:32x32", GENERATIONS["v3"], COUNTS, teacher, list(estimates), 0.5)
+
+
+def lines_of(text: str) -> dict[str, list[str]]:
+    """{first cell: the others} of the lines of a Markdown table."""
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def test_text():
+    fits = {"fits": True, "hbm_bytes": int(900e9), "code_bytes": GIB, "memory_total": 15 * GIB}
+    traffic = (Traffic("all-reduce", 2048, 7, 5_000_000),)
+    training = make_estimate(**fits, runs=86400, traffic=traffic, memory={"parameters": GIB, "temporaries": 14 * GIB})
+    labels = make_estimate(stage="label", memory={"parameters": 2 * GIB, "batch": GIB}, resolution=None)
+    text = as_text(make_plan(labels, training, teacher=SMALL))
+    assert text.startswith(
+        "iteration_1 efficientnet-small, taught by efficientnet-small at 28 px on v3:32x32: 2048 devices of v3, each "
+        "61.5 TFLOP/s, 15.48 GiB\n"
+    )
+    lines = lines_of(text)
+    assert lines["of one device"] == ["label", "train"]
+    assert lines["resolution, pixels"] == ["-", "475"]
+    assert lines["batch, GiB"] == ["1.00", "-"] and lines["temporaries, GiB"] == ["-", "14.00"]
+    assert lines["memory of 15.48 GiB"] == ["at least 20.00", "15.00"]
+    assert lines["fits"] == ["NO", "yes"] and lines["code beside it, GiB"] == ["-", "1.00"]
+    assert lines["sent, MB"] == ["-", "5"] and lines["memory traffic, GB"] == ["-", "900"]
+    assert lines["at least ms: compute"] == ["1e+03", "1e+03"]
+    assert lines["days at 50%"] == ["0.00", "2.00"]
+    assert "train: 7 x all-reduce among 2048 devices, 5.00 MB sent by each device" in text
+    assert "2.00 days in all: 50% of the peak FLOP/s" in text
+    assert text.endswith("The paper: 6 days for efficientnet-l2 at 14:1 on 2048 cores of v3")
+
+
+def test_the_papers_own_training_is_compared():
+    training = make_estimate(runs=3 * 86400)
+    text = as_text(make_plan(training, variant="efficientnet-l2", unlabeled_ratio=14))
+    assert text.endswith("on 2048 cores of v3; training would take as long at 50%")
+
+
+@pytest.mark.parametrize(
+    ("stage", "searched", "advice"),
+    [
+        ("train", False, "v4:8x16x16 may do. --search looks for a config.parallel with which it does"),
+        ("train", True, "v4:8x16x16 may do."),
+        ("label", False, "v4:8x16x16 may do."),
+    ],
+)
+def test_what_does_not_fit_has_advice(stage, searched, advice):
+    fits = make_estimate(stage="evaluate", fits=True)
+    (problem,) = problems(make_plan(make_estimate(stage=stage), fits), searched)
+    assert problem == f"iteration_1 {stage} (20.0 of 15.48 GiB; {advice})"
+    (problem,) = problems(make_plan(make_estimate(memory={"parameters": 200 * GIB}, memory_total=300 * GIB)), True)
+    assert problem.endswith("no slice has enough as it is.)")
+
+
+def test_json():
+    plan = json.loads(json.dumps(as_json(make_plan(make_estimate(runs=86400)))))
+    assert plan["iteration"] == "iteration_1" and plan["parallel"]["shard_state"] == 1
+    (program,) = plan["programs"]
+    assert program["days"] == pytest.approx(2.0) and program["roofline_seconds"]["compute"] == pytest.approx(1.0)
