@@ -166,7 +166,8 @@ class Architecture(abc.ABC):
         return {}
 
 
-CONTRACT = ("name", "inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
+# What a factory's result must have; `get_architecture` gives it the name by which it was asked for.
+CONTRACT = ("inputs", "build", "is_head", "decays", "is_frozen", "is_split", "to_module", "from_module",
             "num_blocks", "can_scan", "can_remat", "endpoints", "foreign_names")  # fmt: skip
 
 
