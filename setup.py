@@ -43,7 +43,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "tpu": ["jax[tpu]"],
-        "dev": ["mypy", "pre-commit", "ruff"],
+        "dev": ["mypy==2.4.*", "pre-commit==4.*", "ruff==0.17.*"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
