@@ -16,7 +16,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
-    package_data={"ns_jax.artifact": ["imagenet_classes.txt"]},
+    package_data={"ns_jax.artifact": ["imagenet_classes.txt"], "ns_jax.report": ["paper.toml"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
@@ -43,7 +43,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "tpu": ["jax[tpu]"],
-        "dev": ["mypy", "pre-commit", "ruff"],
+        "dev": ["mypy==2.4.*", "pre-commit==4.*", "ruff==0.17.*"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",

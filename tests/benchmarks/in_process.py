@@ -31,7 +31,7 @@ class ToyRunner:
         for name in ("labeled", "unlabeled", "test"):
             if loaded.data[name]:
                 loaded.data[name] = f"folder:{self.folder / name}"
-        loaded.variant, loaded.augment = "tests.benchmarks.test_models:tiny", ("pad4",)
+        loaded.variant, loaded.augment = "tests.extending.own_model:TinyConvNetArchitecture", ("pad4",)
         loaded.labeled_batch_size = loaded.eval_batch_size = 8
         loaded.train_epochs, loaded.warmup_epochs = 2.0, 1.0
         loaded.min_confidence, loaded.images_per_class = 0.0, 8
