@@ -71,6 +71,7 @@ def hub():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
+    server.server_close()
 
 
 def test_names_of_the_hub(tmp_path, hub):
