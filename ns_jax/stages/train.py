@@ -302,10 +302,13 @@ def check(iteration: Iteration) -> None:
     parts = config.parallel.accumulation_steps
     check_divides("labeled_batch_size", config.labeled_batch_size, mesh, parts)
     bn_groups(config, mesh)
-    network = build_network(get_architecture(config.variant), 2, build_options(config))
-    view = train_view(network.inputs, config.resolution)
-    for views in (augmentation(config), unlabeled_augmentation(config)):
-        check_augmentation(views, view)
+    inputs = build_network(get_architecture(config.variant), 2, build_options(config)).inputs
+    view = train_view(inputs, config.resolution)
+    for operations in (augmentation(config), unlabeled_augmentation(config)):
+        if view is not None:
+            check_augmentation(operations, view)
+        else:
+            check_augmentation(operations, inputs.shape, inputs.dtype)
     iteration.inputs.open_labeled("labeled")
     if iteration.teacher is not None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
