@@ -52,7 +52,7 @@ def test_every_package_has_its_place():
     assert {layer_of(path) for path in FILES} == LEVEL.keys()
 
 
-@pytest.mark.parametrize("layer", LEVEL)
+@pytest.mark.parametrize("layer", sorted(LEVEL))
 def test_layers(layer):
     for path in FILES:
         if layer_of(path) != layer:

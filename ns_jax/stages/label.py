@@ -13,6 +13,7 @@ from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
+from ns_jax.registry import is_import_path
 from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
@@ -39,7 +40,14 @@ def run(iteration: Iteration) -> None:
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     claim = {"teacher": teacher["fingerprint"], "ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
-    label_shards(store, source, readable, ranges, lambda: make_teacher(iteration), iteration.title("label"))
+    label_shards(
+        store,
+        source,
+        readable,
+        ranges,
+        lambda: make_teacher(iteration, noise_of_teacher(iteration.config)),
+        iteration.title("label"),
+    )
     manifest = claim | {
         "source": source.name,
         "dtype": "float16",
@@ -54,13 +62,27 @@ def run(iteration: Iteration) -> None:
     )
 
 
-def make_teacher(iteration: Iteration) -> Predictor:
-    """The teacher, in its own dtype where its metadata say it; noised in the ablation of the noise."""
+def make_teacher(iteration: Iteration, noise: PredictionNoise | None = None) -> Predictor:
+    """The teacher, in its own dtype where its metadata say it.
+
+    Raises:
+      UserError: there is none, or it would run code that neither the config names nor this run has run before.
+    """
     config, artifact = iteration.config, load_artifact(iteration.teacher)
-    metadata = artifact.metadata
-    network = network_of(metadata, prediction_options(config, metadata["variant"], metadata.get("dtype")))
-    noise = PredictionNoise(unlabeled_augmentation(config), config.seed) if config.noise.teacher else None
+    variant = artifact.metadata["variant"]
+    is_of_this_run = str(iteration.teacher).startswith(f"{iteration.paths.root}/")
+    if is_import_path(variant) and variant != config.variant and not is_of_this_run:
+        raise UserError(
+            f"the teacher {iteration.teacher} is the model {variant}, and such code runs only where a config names it: "
+            "train it as an iteration of this chain, or take a student of the same variant"
+        )
+    network = network_of(artifact.metadata, prediction_options(config, variant, artifact.metadata.get("dtype")))
     return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size, noise)
+
+
+def noise_of_teacher(config) -> PredictionNoise | None:
+    """The noise of the ablation's noised teacher, else None."""
+    return PredictionNoise(unlabeled_augmentation(config), config.seed) if config.noise.teacher else None
 
 
 def split_by_shard(readable: np.ndarray, ranges: list[tuple[int, int]]) -> list[np.ndarray]:

@@ -9,8 +9,8 @@ import numpy as np
 from absl import logging
 from clu import parameter_overview
 
-from ns_jax.artifact.metadata import has_artifact, model_metadata, network_of, read_metadata
-from ns_jax.artifact.weights import load_artifact, save_artifact
+from ns_jax.artifact.metadata import has_artifact, model_metadata, read_metadata
+from ns_jax.artifact.weights import save_artifact
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data.pipeline import train_batches
@@ -35,7 +35,6 @@ from ns_jax.run.settings import (
     augmentation,
     bn_groups,
     build_options,
-    prediction_options,
     test_view,
     train_view,
     unlabeled_augmentation,
@@ -43,7 +42,7 @@ from ns_jax.run.settings import (
 )
 from ns_jax.run.stages import Stage
 from ns_jax.run.training import Training, make_training
-from ns_jax.stages.label import check_teacher
+from ns_jax.stages.label import check_teacher, make_teacher
 from ns_jax.stages.select import require_current
 from ns_jax.training.state import TrainState, create_state
 from ns_jax.training.warm_start import warm_start
@@ -128,11 +127,8 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         check_classes("the teacher", store.manifest()["class_names"], labeled)
         table = join(store, selection, unlabeled.ids)
         return Lessons(Examples(unlabeled, table.source_index), table, None)
-    config, artifact = iteration.config, load_artifact(iteration.teacher)
-    check_classes("the teacher", artifact.metadata["class_names"], labeled)
-    dtype = artifact.metadata.get("dtype")
-    network = network_of(artifact.metadata, prediction_options(config, artifact.metadata["variant"], dtype))
-    predictor = Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size)
+    predictor = make_teacher(iteration)
+    check_classes("the teacher", predictor.class_names, labeled)
     return Lessons(Examples(unlabeled, iteration.inputs.readable(unlabeled)), None, predictor)
 
 
@@ -302,10 +298,13 @@ def check(iteration: Iteration) -> None:
     parts = config.parallel.accumulation_steps
     check_divides("labeled_batch_size", config.labeled_batch_size, mesh, parts)
     bn_groups(config, mesh)
-    network = build_network(get_architecture(config.variant), 2, build_options(config))
-    view = train_view(network.inputs, config.resolution)
-    for views in (augmentation(config), unlabeled_augmentation(config)):
-        check_augmentation(views, view)
+    inputs = build_network(get_architecture(config.variant), 2, build_options(config)).inputs
+    view = train_view(inputs, config.resolution)
+    for operations in (augmentation(config), unlabeled_augmentation(config)):
+        if view is not None:
+            check_augmentation(operations, view)
+        else:
+            check_augmentation(operations, inputs.shape, inputs.dtype)
     iteration.inputs.open_labeled("labeled")
     if iteration.teacher is not None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)

@@ -1,14 +1,17 @@
 """The report of a run, from nothing but its folder."""
 
+import dataclasses
 import json
 
 import matplotlib.image
 import numpy as np
 import pytest
+import tensorflow as tf
 from etils import epath
 
 from ns_jax.configs import mnist5k
 from ns_jax.data.sources.registry import open_source
+from ns_jax.errors import UserError
 from ns_jax.experiment.saved import save_config
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records
 from ns_jax.report import write
@@ -107,6 +110,18 @@ def test_a_source_that_is_gone_leaves_out_the_samples(run_folder, monkeypatch, t
     object.__setattr__(collected, "unlabeled", f"folder:{tmp_path / 'gone'}")
     write.draw_pseudo_labels([collected], epath.Path(tmp_path / "report"))
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["balance.png", "confidence.png"]
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 4), (4, 4, 12)])
+def test_arrays_leave_out_the_samples(run_folder, monkeypatch, shape):
+    folder, _ = run_folder
+    student = collect_run(folder)[1]
+    source = dataclasses.replace(
+        open_source(student.unlabeled), name="own", load=lambda index: (tf.zeros(shape), tf.constant(0))
+    )
+    monkeypatch.setattr(write, "open_source", lambda name, data_dir: source)
+    with pytest.raises(UserError, match="own holds arrays of shape .*, not images"):
+        write.sample_images(student)
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 10), (10, 10), (913, 1000), (1, 3), (25_000, 50_000)])

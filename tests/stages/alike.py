@@ -23,5 +23,5 @@ def assert_same_runs(one, other) -> None:
     for name in ("iteration_0", "iteration_1"):
         folders = [run / name for run in (one, other)]
         assert_same_weights(folders)
-        losses = [json.loads((folder / "evaluation.json").read_text())["cross_entropy"] for folder in folders]
+        losses = [json.loads((folder / "evaluations/test.json").read_text())["cross_entropy"] for folder in folders]
         assert losses[1] == pytest.approx(losses[0], rel=1e-4)

@@ -86,7 +86,7 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     )
     assert process.returncode == 0, process.stderr
     assert "skipped the broken image cat/1.jpg" in process.stderr
-    evaluation = json.loads((tmp_path / "v" / "evaluation.json").read_text())
+    evaluation = json.loads((tmp_path / "v" / "evaluations/test.json").read_text())
     assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
 
     # The model of two classes as the teacher of ten.

@@ -10,7 +10,7 @@ from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.fields import validate
 from ns_jax.interop import formats
 from ns_jax.report.tables import find_results
-from ns_jax.run import orchestrate as iteration
+from ns_jax.run import orchestrate
 from tests import experiments
 from tests.conftest import REPO
 from tests.data.sources.test_sources import write_image
@@ -70,7 +70,7 @@ def folder(tmp_path_factory):
     for number in range(8):
         write_image(path / "unlabeled" / f"{number}.png", 20 + number)
     teacher = random_artifact("efficientnet-small", 2)
-    teacher.card["class_names"] = ["cat", "dog"]
+    teacher.metadata["class_names"] = ["cat", "dog"]
     formats.write(epath.Path(path / "teacher"), teacher, "artifact")
     return path
 
@@ -85,23 +85,23 @@ def folder(tmp_path_factory):
 def test_two_steps_of_every_stage(name, folder, tmp_path):
     config = shrink(experiments.load(name), folder)
     validate(config)
-    iteration.run(config, epath.Path(tmp_path))
-    rows = {one.paper_row for _, one in iterations(config)}
+    orchestrate.run(config, epath.Path(tmp_path))
+    rows = {own_config.paper_row for _, own_config in iterations(config)}
     assert find_results(str(tmp_path)).keys() == rows
-    for part, one in iterations(config):
-        evaluation = json.loads((tmp_path / part / "evaluation.json").read_text())
+    for part, own_config in iterations(config):
+        evaluation = json.loads((tmp_path / part / "evaluations/test.json").read_text())
         assert evaluation["count"] == 8 and evaluation["steps"] == 2
-        if one.finetune.epochs:
-            card = json.loads((tmp_path / part / "finetune" / "model" / "model.json").read_text())
-            assert card["resolution"] == (one.finetune.resolution or 28)
+        if own_config.finetune.epochs:
+            metadata = json.loads((tmp_path / part / "finetune" / "model" / "model.json").read_text())
+            assert metadata["resolution"] == (own_config.finetune.resolution or 28)
 
 
 def test_online_teacher(folder, tmp_path):
     config = shrink(experiments.load("b0_ns:same_teacher"), folder)
     config.online_teacher, config.images_per_class = True, 0
     validate(config)
-    iteration.run(config, epath.Path(tmp_path))
-    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    orchestrate.run(config, epath.Path(tmp_path))
+    evaluation = json.loads((tmp_path / "evaluations/test.json").read_text())
     assert evaluation["count"] == 8 and evaluation["unlabeled_ratio"] == 1 and evaluation["pseudo_labels"] == 0
     assert not (tmp_path / "labels").exists()
     assert json.loads((tmp_path / "model" / "model.json").read_text())["teacher"]

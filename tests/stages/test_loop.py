@@ -18,7 +18,12 @@ from tests.stages.alike import assert_same_runs
 
 def results(workdir) -> dict:
     """What must be the same bits, file by file."""
-    patterns = ("iteration_*/model/*", "iteration_*/labels/*", "iteration_*/selection/*", "iteration_*/evaluation.json")
+    patterns = (
+        "iteration_*/model/*",
+        "iteration_*/labels/*",
+        "iteration_*/selection/*",
+        "iteration_*/evaluations/test.json",
+    )
     files = sorted(path for pattern in patterns for path in workdir.glob(pattern))
     return {str(path.relative_to(workdir)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -36,24 +41,24 @@ def test_it_ends_with_a_table_and_pictures(undisturbed):
     rows = [line.split("|") for line in process.stdout.splitlines() if line.startswith("| iteration")]
     assert [row[1].strip() for row in rows] == ["iteration", "iteration_0", "iteration_1"]
     assert re.search(r"\d+ of 3900", rows[2][4]) and "4:1" in rows[2][3]
-    found = {path.name for path in (workdir / "report").iterdir()}
-    assert found == {"results.md", "accuracy.png", "confidence.png", "balance.png", "samples.png"}
-    assert all((workdir / "report" / name).stat().st_size > 100 for name in found)
+    names = {path.name for path in (workdir / "report").iterdir()}
+    assert names == {"results.md", "accuracy.png", "confidence.png", "balance.png", "samples.png"}
+    assert all((workdir / "report" / name).stat().st_size > 100 for name in names)
     assert list(workdir.glob("iteration_1/logs/events.out.tfevents.*"))
-    evaluation = json.loads((workdir / "iteration_1" / "evaluation.json").read_text())
+    evaluation = json.loads((workdir / "iteration_1" / "evaluations/test.json").read_text())
     assert evaluation["count"] == 1000 and evaluation["top1"] == evaluation["correct"] / 1000
 
 
 def test_its_models_can_be_loaded(undisturbed):
     workdir, _ = undisturbed
     last = ns_jax.load(workdir)
-    assert last.card["teacher"] == ns_jax.load(workdir / "iteration_0").card["fingerprint"]
+    assert last.metadata["teacher"] == ns_jax.load(workdir / "iteration_0").metadata["fingerprint"]
     assert last.class_names == [str(digit) for digit in range(10)]
     before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints")
-    assert before_the_end.card == {key: value for key, value in last.card.items() if key != "fingerprint"} | {
+    assert before_the_end.metadata == {key: value for key, value in last.metadata.items() if key != "fingerprint"} | {
         "steps": 9
     }
-    assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6").card["steps"] == 6
+    assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6").metadata["steps"] == 6
     images = np.zeros((2, 28, 28, 3), np.uint8)
     assert not np.array_equal(before_the_end.logits(images), last.logits(images))
 
@@ -99,7 +104,7 @@ MOMENTS = [
     ("iteration_0/checkpoints", 1.0),
     ("iteration_0/checkpoints/9", 0.3),
     ("iteration_0/model/model.json", 0.5),
-    ("iteration_0/evaluation.json", 0.5),
+    ("iteration_0/evaluations/test.json", 0.5),
     ("iteration_1/labels/claim.json", 0.5),
     ("iteration_1/labels/shard-00001.npy", 0.2),
     ("iteration_1/labels/manifest.json", 0.02),
@@ -138,7 +143,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path
     workdir = tmp_path / "damaged"
     shutil.copytree(undisturbed[0], workdir)
     shutil.rmtree(workdir / "iteration_1" / "model")
-    (workdir / "iteration_1" / "evaluation.json").unlink()
+    (workdir / "iteration_1" / "evaluations/test.json").unlink()
     checkpoints = workdir / "iteration_1" / "checkpoints"
     before, newest = sorted(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())
     largest = max((checkpoints / str(newest)).rglob("*"), key=lambda path: path.stat().st_size)
