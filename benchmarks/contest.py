@@ -16,10 +16,11 @@ TURN_VARIABLE = "CONTEST_TURN_SECONDS"  # tells contestants another length of a 
 
 
 class Contestant:
-    """A process that runs `command` on `threads` cores and speaks through `serve`."""
+    """A process that runs `command` on `threads` cores, on CPU alone, and speaks through `serve`."""
 
     def __init__(self, command: Sequence[str], threads: int, turn_seconds: float):
         environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
             "OMP_NUM_THREADS": str(threads),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             TURN_VARIABLE: str(turn_seconds),
