@@ -48,6 +48,7 @@ class Contestant:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def serve(work: Callable[[], object], times_itself: bool = False) -> None:
