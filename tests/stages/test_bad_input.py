@@ -37,10 +37,12 @@ def test_missing_config_file(tmp_path):
     command.assert_one_line_error(command.run(tmp_path, config="configs/nothing.py"), "configs/nothing.py")
 
 
-def test_workdir_of_another_config(tmp_path):
+def test_workdir_of_version_0_1(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"seed": 5}))
     process = command.run(tmp_path)
-    command.assert_one_line_error(process, "belongs to another config", "choose another --workdir")
+    command.assert_one_line_error(
+        process, "of version 0.1: its models open with ns_jax.load", "choose another --workdir"
+    )
     assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 5}
 
 
