@@ -11,7 +11,7 @@ from ns_jax.configs import common, imagenet
 
 def get_config(model: str = "b0"):
     c = imagenet.supervised(model)
-    c.data.labeled = "tfds:imagenet2012_subset/10pct"
+    c.data.labeled = "tfds:imagenet2012_subset/10pct/train"
     c.data.unlabeled = "tfds:imagenet2012/train"
     c.labeled_batch_size = 256
     c.unlabeled_ratio = 7
