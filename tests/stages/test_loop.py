@@ -31,7 +31,7 @@ def results(workdir) -> dict:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    process = command.run(workdir)
+    process = command.run(workdir, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     return workdir, process
 
@@ -75,14 +75,14 @@ def test_a_second_start_does_nothing_anew(undisturbed):
     before = {
         path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file() and "report" not in str(path)
     }
-    process = command.run(workdir)
+    process = command.run(workdir, env=command.quick_environment())
     assert process.returncode == 0
     assert "train: done before" in process.stdout and "label: done before (3900 images)" in process.stdout
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
 def test_eight_devices_give_what_one_gives(undisturbed, tmp_path):
-    process = command.run(tmp_path / "eight", devices=8)
+    process = command.run(tmp_path / "eight", env=command.quick_environment(devices=8))
     assert process.returncode == 0, process.stderr
     assert_same_runs(undisturbed[0], tmp_path / "eight")
 
@@ -123,7 +123,7 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
         with subprocess.Popen(
             command.arguments(workdir),
             cwd=command.REPO,
-            env=command.environment(),
+            env=command.quick_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
@@ -133,7 +133,7 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path):
                 process.kill()
                 kills += process.wait() == -9
     assert kills >= 10
-    process = command.run(workdir)
+    process = command.run(workdir, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     assert results(workdir) == results(undisturbed[0])
 
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 0x10
     largest.write_bytes(data)
-    process = command.run(workdir)
+    process = command.run(workdir, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     assert f"checkpoints/{newest} is damaged" in process.stderr and "trying the one before it" in process.stderr
     assert f"resuming at step {before}" in process.stdout
