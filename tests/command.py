@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+from etils import epath
+
+from ns_jax.errors import UserError
 from tests.conftest import REPO
 
 
@@ -44,6 +48,26 @@ def run_module(module: str, *arguments, env: dict | None = None) -> subprocess.C
         text=True,
         timeout=300,
     )
+
+
+def assert_refused(workdir, *words: str, config: str = "configs/mnist5k.py:smoke", **fields) -> None:
+    """The run of a config with other `fields`, in this process, ends with one line of error that holds `words`.
+
+    `__` in a field's name is a dot. How a process ends with such an error is seen in tests that start one.
+    """
+    from ns_jax.experiment.fields import validate
+    from ns_jax.experiment.opening import open_config
+    from ns_jax.run import orchestrate
+
+    opened = open_config(str(REPO / config.partition(":")[0]) + ":" + config.partition(":")[2])
+    opened.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    with pytest.raises(UserError) as caught:
+        validate(opened)
+        orchestrate.run(opened, epath.Path(workdir))
+    message = str(caught.value)
+    assert "\n" not in message, message
+    for word in words:
+        assert word in message, message
 
 
 def assert_one_line_error(process, *words: str) -> None:

@@ -29,15 +29,29 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
     check_agreement(lockstep_fingerprint(config), str(workdir))
     plan = make_plan(config, workdir)
     stages = [stages_of(iteration) for iteration in plan]
+    is_new = not (workdir / "config.json").exists()
     on_process_zero(lambda: claim_workdir(workdir, config))
-    for iteration, own_stages in zip(plan, stages, strict=True):
-        for stage in own_stages:
-            stage.check(iteration)
+    try:
+        for iteration, own_stages in zip(plan, stages, strict=True):
+            for stage in own_stages:
+                stage.check(iteration)
+    except UserError:
+        if is_new and is_process_zero():
+            release_workdir(workdir, plan)
+        raise
     for iteration, own_stages in zip(plan, stages, strict=True):
         for stage in own_stages:
             stage.run(iteration)
     if is_process_zero():
         write_report(workdir)
+
+
+def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:
+    """Undoes the claim of a run that never began, so that the corrected command is not refused."""
+    for iteration in plan:
+        for field in iteration.inputs.sources:
+            iteration.paths.data_record(field).unlink(missing_ok=True)
+    (workdir / "config.json").unlink(missing_ok=True)
 
 
 def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:

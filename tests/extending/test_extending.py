@@ -61,14 +61,6 @@ def test_the_model_has_no_batch_statistics_and_opens_again(run):
     assert from_checkpoint.metadata["steps"] == {"images": 9, "vectors": 6}[form]
 
 
-def test_a_second_start_does_nothing_anew(run):
-    form, workdir = run
-    before = (workdir / "iteration_1" / "model" / "weights.safetensors").stat().st_mtime_ns
-    process = command.run(workdir, config=f"{CONFIG}:{form}", env=command.quick_environment())
-    assert process.returncode == 0 and "iteration_1 train: done before" in process.stdout
-    assert (workdir / "iteration_1" / "model" / "weights.safetensors").stat().st_mtime_ns == before
-
-
 def test_own_operation_changes_the_images():
     """As the pipeline applies it: the same seed gives the same image, another one another."""
     import tensorflow as tf

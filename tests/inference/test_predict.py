@@ -51,7 +51,7 @@ def test_predict_answers_the_rest_of_a_folder(folder, tmp_path):
     answers = json.loads((tmp_path / "out.json").read_text())
     assert [epath.Path(name).name for name in answers] == ["a.jpg", "b.png"]
     assert all(len(rows) == 2 and rows[0]["probability"] >= rows[1]["probability"] for rows in answers.values())
-    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(rows) == 4 and [row["rank"] for row in rows] == ["1", "2", "1", "2"]
     assert process.stdout.count("%") == 4
 

@@ -35,13 +35,13 @@ def shapes(name):
     return jax.eval_shape(lambda: build_network(get_architecture(name), 1000).init(0, 32))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_parameter_count(name):
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes(name)["params"]))
     assert count == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_output_shapes(name):
     network = build_network(get_architecture(name), 1000)
     images = jax.ShapeDtypeStruct((2, *network.inputs.example_shape()), jnp.float32)
@@ -74,7 +74,7 @@ def test_unknown_variant_names_the_nearest():
         get_architecture("efficientnet_b0")
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_one_layer_depends_on_the_number_of_classes(name):
     """The head of the contract is what changes its shape with the number of classes, and nothing else."""
     architecture = get_architecture(name)

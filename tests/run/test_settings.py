@@ -57,7 +57,7 @@ def test_each_iteration_teaches_the_next(tmp_path):
     assert third.teacher == tmp_path / "student" / "finetune" / "model"
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", list(STAGES))
 def test_stages_of_the_table(name):
     """Labels and a selection need a stored teacher's labels, fine-tuning its epochs; the others always apply."""
     config, stage = common.get_config(), get_stage(name)

@@ -10,6 +10,7 @@ from tests import command
 from tests.data.sources.test_sources import write_image
 
 SUPERVISED = "configs/mnist5k.py:control"
+EIGHT_DEVICES = {"labeled_batch_size": 48, "eval_batch_size": 480}  # as many as the tests' own process has
 
 
 def test_unknown_field_names_the_nearest(tmp_path):
@@ -25,11 +26,15 @@ def test_unknown_field_names_the_nearest(tmp_path):
         ("--config.variant=efficientnet-bo", "efficientnet-b0"),
         ("--config.pseudo_label=firm", "soft, hard"),
         ("--config.train_epochs=many", "train_epochs"),
-        ("--stages=lable", "label, select, train, finetune, evaluate"),
     ],
 )
 def test_impossible_values(tmp_path, flag, word):
     command.assert_one_line_error(command.run(tmp_path / "w", flag), word)
+    assert not (tmp_path / "w").exists()
+
+
+def test_unknown_stage(tmp_path):
+    command.assert_refused(tmp_path / "w", "label, select, train, finetune, evaluate", stages=("lable",))
     assert not (tmp_path / "w").exists()
 
 
@@ -39,10 +44,7 @@ def test_missing_config_file(tmp_path):
 
 def test_workdir_of_version_0_1(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"seed": 5}))
-    process = command.run(tmp_path)
-    command.assert_one_line_error(
-        process, "of version 0.1: its models open with ns_jax.load", "choose another --workdir"
-    )
+    command.assert_refused(tmp_path, "of version 0.1: its models open with ns_jax.load", "choose another --workdir")
     assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 5}
 
 
@@ -67,10 +69,11 @@ def from_folder(labeled, test=None):
 def test_labels_are_needed(tmp_path, folder):
     empty = tmp_path / "empty"
     empty.mkdir()
-    process = command.run(tmp_path / "w", *from_folder(empty), config=SUPERVISED)
-    command.assert_one_line_error(process, "no images in it")
-    process = command.run(tmp_path / "v", *from_folder(folder / "cat"), config=SUPERVISED)
-    command.assert_one_line_error(process, "one sub-folder per class")
+    for part, words in ((empty, "no images in it"), (folder / "cat", "one sub-folder per class")):
+        fields = {"data__labeled": f"folder:{part}", "data__test": f"folder:{part}"} | EIGHT_DEVICES
+        # In the same workdir: a run that never began does not keep it.
+        command.assert_refused(tmp_path / "w", words, config=SUPERVISED, **fields)
+    assert not list((tmp_path / "w").rglob("*.json"))
 
 
 def test_own_folders_with_a_broken_image(tmp_path, folder):
@@ -92,13 +95,8 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
 
     # The model of two classes as the teacher of ten.
-    teacher = (
-        "--config.data.unlabeled=mnist5k:unlabeled",
-        "--config.unlabeled_ratio=4",
-        f"--config.teacher={tmp_path / 'v' / 'model'}",
-    )
-    process = command.run(tmp_path / "u", *teacher, config=SUPERVISED)
-    command.assert_one_line_error(process, "has 2 classes", "has 10")
+    fields = {"data__unlabeled": "mnist5k:unlabeled", "unlabeled_ratio": 4, "teacher": str(tmp_path / "v" / "model")}
+    command.assert_refused(tmp_path / "u", "has 2 classes", "has 10", config=SUPERVISED, **fields, **EIGHT_DEVICES)
 
 
 def test_full_disk(tmp_path):
@@ -110,7 +108,7 @@ def test_full_disk(tmp_path):
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        process = command.run(disk)
+        process = command.run(disk, env=command.quick_environment())
         command.assert_one_line_error(process, "no space left", "start again")
         assert not list(disk.rglob("model.json"))
     finally:
@@ -128,7 +126,5 @@ def test_missing_package(tmp_path):
 
 def test_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    process = command.run(tmp_path / "file" / "w")
-    command.assert_one_line_error(
-        process, f"{tmp_path}/file/w cannot be written (Not a directory)", "another --workdir"
-    )
+    words = (f"{tmp_path}/file/w cannot be written (Not a directory)", "another --workdir")
+    command.assert_refused(tmp_path / "file" / "w", *words)

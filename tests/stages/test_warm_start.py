@@ -35,7 +35,7 @@ def test_starts_from_weights_of_another_library(tmp_path):
 
 def test_of_another_variant(tmp_path):
     formats.write(epath.Path(tmp_path / "b0"), random_artifact("efficientnet-b0", 10), "artifact")
-    process = command.run(tmp_path / "w", *ONE_STILL_STEP, f"--config.init_from={tmp_path / 'b0'}", config=SUPERVISED)
-    command.assert_one_line_error(process, "is efficientnet-b0, not efficientnet-small")
-    process = command.run(tmp_path / "v", "--config.init_from=teacher", config=SUPERVISED)
-    command.assert_one_line_error(process, "there is no teacher")
+    sizes = {"labeled_batch_size": 48, "eval_batch_size": 480}
+    words = "is efficientnet-b0, not efficientnet-small"
+    command.assert_refused(tmp_path / "w", words, config=SUPERVISED, init_from=str(tmp_path / "b0"), **sizes)
+    command.assert_refused(tmp_path / "v", "there is no teacher", config=SUPERVISED, init_from="teacher", **sizes)

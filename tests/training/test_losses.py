@@ -2,8 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.configs import common
-from ns_jax.training.losses import combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.losses import LossSettings, combine, cross_entropy, pseudo_targets, smoothed_labels
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -22,11 +21,9 @@ def test_label_smoothing():
 
 @pytest.mark.parametrize("temperature", (1.0, 0.5, 2.0))
 def test_soft_targets(temperature):
-    config = common.get_config()
-    config.temperature = temperature
     expected = PROBS.astype(np.float64) ** (1 / temperature)
     expected /= expected.sum(1, keepdims=True)
-    targets = pseudo_targets(jnp.asarray(PROBS), config)
+    targets = pseudo_targets(jnp.asarray(PROBS), LossSettings(temperature=temperature))
     np.testing.assert_allclose(targets, expected, rtol=2e-5)
     np.testing.assert_allclose(
         cross_entropy(jnp.asarray(LOGITS), targets), numpy_cross_entropy(LOGITS, expected), rtol=1e-5
@@ -34,11 +31,10 @@ def test_soft_targets(temperature):
 
 
 def test_hard_targets_are_smoothed():
-    config = common.get_config()
-    config.pseudo_label = "hard"
+    settings = LossSettings(pseudo_label="hard")
     expected = np.full((6, 4), 0.025)
     expected[np.arange(6), PROBS.argmax(1)] = 0.925
-    np.testing.assert_allclose(pseudo_targets(jnp.asarray(PROBS), config), expected, rtol=1e-6)
+    np.testing.assert_allclose(pseudo_targets(jnp.asarray(PROBS), settings), expected, rtol=1e-6)
 
 
 def test_reductions():
