@@ -105,6 +105,7 @@ def test_logits(name):
     assert np.abs(got - want).max() <= 1e-4 * want.std()
 
 
+@pytest.mark.slow
 def test_gradients_and_moments_of_a_training_step():
     name, size = "efficientnet-b0", 96
     theirs, known, ours, variables = same_weights(name, size, calibrate=False)

@@ -47,6 +47,7 @@ def test_what_the_compiler_says_of_memory(message, size):
     assert used_bytes(message) == size
 
 
+@pytest.mark.slow
 def test_memory_by_kind_is_what_a_device_holds():
     """Of the compiled program's arguments, on CPU devices; split over eight, a little more than an eighth."""
     held = {}

@@ -99,6 +99,7 @@ def test_own_folders_with_a_broken_image(tmp_path, folder):
     command.assert_refused(tmp_path / "u", "has 2 classes", "has 10", config=SUPERVISED, **fields, **EIGHT_DEVICES)
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

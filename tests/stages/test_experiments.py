@@ -96,6 +96,7 @@ def test_two_steps_of_every_stage(name, folder, tmp_path):
             assert metadata["resolution"] == (own_config.finetune.resolution or 28)
 
 
+@pytest.mark.slow  # the step itself is compared in tests/training
 def test_online_teacher(folder, tmp_path):
     config = shrink(experiments.load("b0_ns:same_teacher"), folder)
     config.online_teacher, config.images_per_class = True, 0

@@ -43,6 +43,7 @@ def assert_continued(output: str, step: int, workdir, undisturbed) -> None:
     assert weights(workdir) == weights(undisturbed)
 
 
+@pytest.mark.slow
 def test_one_process_continues_at_the_very_step(tmp_path):
     env = command.quick_environment()
     undisturbed = command.run(tmp_path / "undisturbed", *FORTY_STEPS, config=CONTROL, env=env)

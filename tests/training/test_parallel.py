@@ -62,6 +62,7 @@ def test_accumulation_is_batch_norm_in_groups():
     assert_close(state.batch_stats, want[1].batch_stats)
 
 
+@pytest.mark.slow
 def test_each_device_takes_its_own_rows_in_parts():
     """Two devices that take their rows in two parts do what one does with the rows in another order."""
     still = {"options": STILL, "settings": IN_TWO_PARTS}

@@ -1,6 +1,7 @@
 """The whole step: one device and eight alike, the optimiser like TensorFlow's, EMA as defined."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -84,9 +85,8 @@ def losses_by_hand(state, step_batch, noise_unlabeled=True, labeled=True):
         ids = jnp.where(ids < L, ids, -1)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     key = jax.random.fold_in(jax.random.key(0), jnp.int32(0))
-    logits, _ = network.module.apply(
-        variables, network.prepare(images), train=True, example_ids=ids, mutable=["batch_stats"], rngs={"noise": key}
-    )
+    apply = jax.jit(functools.partial(network.module.apply, train=True, mutable=["batch_stats"]))
+    logits, _ = apply(variables, network.prepare(images), example_ids=ids, rngs={"noise": key})
     log_probs = np.asarray(jax.nn.log_softmax(logits), np.float64)
     targets = step_batch["probs"].astype(np.float64) ** 2  # temperature 0.5
     targets /= targets.sum(1, keepdims=True)
