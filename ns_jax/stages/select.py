@@ -4,8 +4,8 @@ import numpy as np
 
 from ns_jax.errors import UserError
 from ns_jax.parallel.hosts import on_process_zero
-from ns_jax.pseudo_labels.draws import draw_by_id
-from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, SelectionSettings, apply_rule
+from ns_jax.pseudo_labels.read import read_pseudo_labels
+from ns_jax.pseudo_labels.rules import SELECTION_RULES, SelectionSettings, apply_rule
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.paths import IterationPaths
@@ -45,17 +45,6 @@ def run(iteration: Iteration) -> None:
     )
 
 
-def read_pseudo_labels(store: LabelStore, seed: int) -> tuple[PseudoLabels, list[np.ndarray]]:
-    """All pseudo-labels of a complete store, and its shards."""
-    manifest = store.manifest()
-    shards = [store.read_shard(shard) for shard in range(len(manifest["ranges"]))]
-    column = lambda field: np.concatenate([shard[field] for shard in shards])
-    ids, label, confidence = column("id"), column("label"), column("confidence")
-    probabilities = lambda: (shard["probs"].astype(np.float32) for shard in shards)
-    random = draw_by_id(ids, seed)
-    return PseudoLabels(ids, label, confidence, random, len(manifest["class_names"]), probabilities), shards
-
-
 def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: int) -> None:
     """Applies a selection rule to an iteration's labels and writes the selection.
 
@@ -65,20 +54,20 @@ def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: 
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
-    labels, shards = read_pseudo_labels(store, seed)
+    labels = read_pseudo_labels(store, seed)
     copies = apply_rule(rule, labels, settings)
     if not copies.any():
         share = ""
         if settings.unlabeled_fraction < 1:
             share = f" in the share {settings.unlabeled_fraction:g} of the images that is used"
         raise UserError(
-            f"no pseudo-label{share} has a confidence above {settings.min_confidence}: train a better teacher, or "
-            "lower min_confidence"
+            f"no pseudo-label{share} passes the rule {rule!r} with min_confidence={settings.min_confidence}: train a "
+            "better teacher, or lower min_confidence"
         )
     end = 0
-    for number, records in enumerate(shards):
-        start, end = end, end + len(records)
-        selection.write_shard(number, make_copies(records["id"], copies[start:end]))
+    for number, count in enumerate(store.manifest()["counts"]):
+        start, end = end, end + count
+        selection.write_shard(number, make_copies(store.read_shard(number)["id"], copies[start:end]))
     per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
     selection.write_manifest(
         {
