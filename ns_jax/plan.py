@@ -25,6 +25,7 @@ flags.DEFINE_string(
 flags.DEFINE_integer("teacher_resolution", 0, "Pixels at which the teacher labels; its variant's by default.")
 flags.DEFINE_integer("num_labeled", 1_281_167, "Labeled images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_unlabeled", 300_000_000, "Images to label; the paper's by default.", 1)
+flags.DEFINE_integer("num_selected", 81_000_000, "Of these, with a selection_from; the paper's by default.", 1)
 flags.DEFINE_integer("num_test", 50_000, "Test images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_classes", 1000, "Classes; ImageNet's by default.", 1)
 flags.mark_flag_as_required("topology")
@@ -48,7 +49,7 @@ def run() -> None:
     validate(FLAGS.config)
     generation, _, _ = parse_topology(FLAGS.topology)
     devices = describe_topology(FLAGS.topology).devices
-    counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_test, FLAGS.num_classes)
+    counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_selected, FLAGS.num_test, FLAGS.num_classes)
     plans, too_large, teacher = [], [], None
     for name, config in iterations(FLAGS.config):
         teacher = teacher or find_teacher(config, FLAGS.teacher_variant, FLAGS.teacher_resolution)

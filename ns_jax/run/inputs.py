@@ -83,13 +83,17 @@ class Inputs:
 
 def check_classes(who: str, have: Sequence[str], source: Source) -> None:
     """Raises UserError unless a model's classes are those of the source, in the same order."""
-    have, want = list(have), list(source.class_names)
+    check_same_classes(who, have, source.name, source.class_names)
+
+
+def check_same_classes(who: str, have: Sequence[str], whom: str, want: Sequence[str]) -> None:
+    """Raises UserError unless two lists of class names are equal; names the first difference."""
+    have, want = list(have), list(want)
     if have == want:
         return
     if len(have) != len(want):
-        raise UserError(f"{who} has {len(have)} classes, {source.name} has {len(want)}: they must be the same")
+        raise UserError(f"{who} has {len(have)} classes, {whom} has {len(want)}: they must be the same")
     wrong = next(i for i in range(len(want)) if have[i] != want[i])
     raise UserError(
-        f"{who} and {source.name} differ in their classes, first at {wrong}: {have[wrong]!r} there, "
-        f"{want[wrong]!r} here"
+        f"{who} and {whom} differ in their classes, first at {wrong}: {have[wrong]!r} there, {want[wrong]!r} here"
     )

@@ -108,9 +108,7 @@ def step_settings(config: ConfigDict) -> StepSettings:
 
 def selection_settings(config: ConfigDict) -> SelectionSettings:
     """The filter and the balance of a config."""
-    return SelectionSettings(
-        config.min_confidence, config.max_confidence, config.unlabeled_fraction, config.images_per_class
-    )
+    return SelectionSettings(config.min_confidence, config.max_confidence, config.images_per_class)
 
 
 def unlabeled_batch_size(config: ConfigDict) -> int:
@@ -118,9 +116,19 @@ def unlabeled_batch_size(config: ConfigDict) -> int:
     return round(config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio)
 
 
+OFFICIAL_GROUPS = -1
+
+
+def official_group_size(num_devices: int) -> int:
+    """Cores that share batch norm statistics in the official code (noisystudent utils.py, `_moments`)."""
+    return 1 if num_devices <= 8 else max(8, num_devices // 8)
+
+
 def bn_groups(config: ConfigDict, mesh: Mesh) -> int:
     """In how many parts a batch is normalised. Raises UserError if the devices cannot be grouped so."""
     group = config.bn_group_size or mesh.size
+    if group == OFFICIAL_GROUPS:
+        group = official_group_size(mesh.size)
     if mesh.size % group:
         raise UserError(f"bn_group_size={group} does not divide the {mesh.size} devices")
     return mesh.size // group

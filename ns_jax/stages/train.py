@@ -25,6 +25,7 @@ from ns_jax.parallel.hosts import barrier, is_process_zero
 from ns_jax.parallel.mesh import check_divides, host_rows, to_global, whole_on_host
 from ns_jax.parallel.preemption import must_stop, sigterm_held_back
 from ns_jax.planning.programs import train_programs
+from ns_jax.pseudo_labels.draws import draw_by_id, draw_share
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.pseudo_labels.table import TrainingTable, join
 from ns_jax.report.progress import StageProgress
@@ -43,7 +44,7 @@ from ns_jax.run.settings import (
 from ns_jax.run.stages import Stage
 from ns_jax.run.training import Training, make_training
 from ns_jax.stages.label import check_teacher, make_teacher
-from ns_jax.stages.select import require_current
+from ns_jax.stages.select import check_given_selection, given_selection, require_current
 from ns_jax.training.state import TrainState, create_state
 from ns_jax.training.warm_start import warm_start
 
@@ -129,7 +130,18 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         return Lessons(Examples(unlabeled, table.source_index), table, None)
     predictor = make_teacher(iteration)
     check_classes("the teacher", predictor.class_names, labeled)
-    return Lessons(Examples(unlabeled, iteration.inputs.readable(unlabeled)), None, predictor)
+    return Lessons(Examples(unlabeled, online_examples(iteration, unlabeled)), None, predictor)
+
+
+def online_examples(iteration: Iteration, unlabeled: Source) -> np.ndarray:
+    """Indices of the images that an online teacher labels, int64 [M]: all of them, or the copies of a selection."""
+    readable, given = iteration.inputs.readable(unlabeled), given_selection(iteration, unlabeled)
+    if given is None:
+        return readable
+    config = iteration.config
+    copies = given.copies_of(readable)
+    random = draw_by_id(unlabeled.ids(readable), config.seed)
+    return np.repeat(readable, draw_share(copies, random, config.unlabeled_fraction))
 
 
 def first_state(iteration: Iteration, training: Training, class_names: list[str]) -> TrainState:
@@ -310,6 +322,7 @@ def check(iteration: Iteration) -> None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
         iteration.inputs.open("unlabeled")
         check_teacher(iteration)
+        check_given_selection(iteration)
 
 
 STAGE = Stage(run, check=check, programs=train_programs)
