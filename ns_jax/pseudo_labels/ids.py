@@ -1,8 +1,22 @@
 """Images of one file among those of another, by id."""
 
+from collections.abc import Callable
+from typing import Protocol
+
 import numpy as np
 
 from ns_jax.errors import UserError
+
+
+class Images(Protocol):
+    """What is asked of the source of unlabeled images, see `ns_jax.data.sources.base.Source`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def ids(self) -> Callable[[np.ndarray], np.ndarray]: ...
 
 
 def require_known(what: str, shard: int, ids: np.ndarray, known: np.ndarray) -> None:

@@ -10,9 +10,8 @@ import json
 import numpy as np
 from etils import epath
 
-from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
-from ns_jax.pseudo_labels.ids import positions, require_known
+from ns_jax.pseudo_labels.ids import Images, positions, require_known
 from ns_jax.pseudo_labels.store import MANIFEST, LabelStore, Selection
 
 
@@ -61,7 +60,7 @@ def find_selection(run: epath.Path) -> Selection:
     raise UserError(f"selection_from={run}: several of its iterations have a selection: name one of {names}")
 
 
-def open_given(run: epath.Path, source: Source) -> Selection:
+def open_given(run: epath.Path, source: Images) -> Selection:
     """The selection in a run's folder, its manifest compared with `source`.
 
     Raises:
@@ -80,7 +79,7 @@ def open_given(run: epath.Path, source: Source) -> Selection:
     return selection
 
 
-def read_given(run: epath.Path, source: Source) -> GivenSelection:
+def read_given(run: epath.Path, source: Images) -> GivenSelection:
     """Reads a selection of the images of `source`.
 
     Raises:
@@ -108,7 +107,7 @@ def read_given(run: epath.Path, source: Source) -> GivenSelection:
     )
 
 
-def labeled_indices(store: LabelStore, source: Source) -> np.ndarray:
+def labeled_indices(store: LabelStore, source: Images) -> np.ndarray:
     """Index in the source of every pseudo-label, int64 [N], in the order of the store."""
     indices = []
     for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
