@@ -7,7 +7,7 @@ from ns_jax.configs import ablation_amount, ablation_joint, ablation_noise, abla
 NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small"}
 FORMS = {
     "mnist5k": ("chain", "control", "smoke"),
-    "svhn": ("chain", "teacher"),
+    "svhn": ("online", "offline", "teacher"),
     "resnet50": ("teacher", "student"),
     "imagenet_10pct": ("b0", "b7"),
     "ablation_soft_hard": ("soft_0.9", "hard_0.3", "hard_0.3,small"),
