@@ -29,6 +29,8 @@ def supervised(model: str):
     c.noise.randaugment_magnitude = magnitude or 0.0
     c.train_epochs, c.decay_epochs = 350.0, 2.4
     c.loss_reduction = "official"
+    c.bn_group_size = -1  # the official groups
+    c.prediction_dtype = "float32"  # predict.sh, eval.sh
     if model == "l2":
         # Without these, a step needs many times a core's memory, and hours to compile (docs/pods.md).
         c.parallel.scan_blocks = c.parallel.remat = True
