@@ -121,6 +121,7 @@ TABLE = (
                                                           "operations of training images in order: names of data/ops "
                                                           "or import paths; (): the clean centre crop"),
     ("augment_unlabeled",       Unset(tuple), names,      "of pseudo-labeled images; None: as augment"),
+    ("crop_min_area",           0.08,       SHARE,        "smallest share of the area that 'random_area' takes"),
     ("cutout_size",             16,         PIXELS,       "side of the square of operation 'cutout', pixels"),
     # --- Noise of the student ----------------------------------------------------------------------
     ("noise.dropout_rate",      Unset(float), RATE,       "before the classifier"),

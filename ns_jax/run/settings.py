@@ -64,7 +64,7 @@ def augmentation(config: ConfigDict, operations: tuple[str, ...] | None = None) 
         noise.randaugment_ops, noise.randaugment_magnitude, noise.randaugment_set, noise.randaugment_form
     )
     chosen = config.augment if operations is None else operations
-    return Augmentation(tuple(chosen), randaugment, config.cutout_size)
+    return Augmentation(tuple(chosen), randaugment, config.cutout_size, config.crop_min_area)
 
 
 def unlabeled_augmentation(config: ConfigDict) -> Augmentation:
