@@ -151,5 +151,6 @@ _VARIANTS = (
     _imagenet("efficientnet-l2", 475, 800, 0.5, 4.3, 5.3),
     EfficientNet("efficientnet-b0-svhn", _SVHN, 0.2, groups=SVHN_GROUPS),
     EfficientNet("efficientnet-small", _SMALL, 0.2, groups=SMALL_GROUPS, stem_filters=16, head_filters=256),
+    EfficientNet("efficientnet-small-1.5", _SMALL, 0.2, 1.5, 1.5, SMALL_GROUPS, stem_filters=16, head_filters=256),
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
