@@ -42,11 +42,13 @@ setuptools.setup(
     ],
     extras_require={
         "demo": ["mlxtend"],
+        "deduplicate": ["ImageHash"],
         "tpu": ["jax[tpu]"],
         "dev": ["mypy==2.4.*", "pre-commit==4.*", "ruff==0.17.*"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
+            "ImageHash",
             "hypothesis",
             "mlxtend",
             "pytest",

@@ -14,7 +14,7 @@ from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
-flags.mark_flag_as_required("workdir")
+flags.mark_flags_as_required(["config", "workdir"])
 
 
 def end_stopped(stopped: Stopped) -> None:

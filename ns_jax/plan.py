@@ -28,7 +28,7 @@ flags.DEFINE_integer("num_unlabeled", 300_000_000, "Images to label; the paper's
 flags.DEFINE_integer("num_selected", 81_000_000, "Of these, with a selection_from; the paper's by default.", 1)
 flags.DEFINE_integer("num_test", 50_000, "Test images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_classes", 1000, "Classes; ImageNet's by default.", 1)
-flags.mark_flag_as_required("topology")
+flags.mark_flags_as_required(["config", "topology"])
 
 
 def run() -> None:

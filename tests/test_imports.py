@@ -21,7 +21,7 @@ LAYERS = (
     {"planning"},
     {"stages"},
     {"__init__", "command_line"},
-    {"main", "plan", "predict", "convert"},
+    {"main", "plan", "predict", "convert", "deduplicate"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may

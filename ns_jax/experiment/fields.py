@@ -113,6 +113,8 @@ TABLE = (
     ("data.unlabeled",          "",         text,         "images to pseudo-label; '': supervised training"),
     ("data.test",               "",         text,         "images to evaluate on"),
     ("data.dir",                "",         text,         "where TFDS keeps its data; '': its default", RUN_ONLY),
+    ("data.exclude",            "",         text,         "file of python -m ns_jax.deduplicate: the unlabeled images "
+                                                          "that it names are not used; '': all are"),
     ("data.max_broken_fraction", 0.0,       RATE,         "undecodable images that may be skipped (folders)"),
     # --- Preprocessing -----------------------------------------------------------------------------
     ("resolution",              Unset(int), PIXELS,       "of training, pixels"),
@@ -429,6 +431,10 @@ def validate(config: ConfigDict) -> None:
         not config.unlabeled_ratio or any(iteration.data.unlabeled for _, iteration in resolved),
         f"unlabeled_ratio={config.unlabeled_ratio} without data.unlabeled: name the unlabeled images, or set "
         "unlabeled_ratio=0 for supervised training",
+    )
+    require(
+        not config.data.exclude or any(iteration.data.unlabeled for _, iteration in resolved),
+        f"data.exclude={config.data.exclude} without data.unlabeled: there is nothing to leave out",
     )
     require(
         not config.selection_from or any(iteration.data.unlabeled for _, iteration in resolved),

@@ -36,8 +36,8 @@ def run(iteration: Iteration) -> None:
         _check_owner(store, owner)
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
-    readable = iteration.inputs.readable(source)
-    skipped = source.count - len(readable)
+    usable = iteration.inputs.usable(source)
+    readable = usable.indices
     if given:
         readable = np.intersect1d(readable, given.indices, assume_unique=True)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
@@ -55,13 +55,14 @@ def run(iteration: Iteration) -> None:
         "source": source.name,
         "dtype": "float16",
         "class_names": list(teacher["class_names"]),
-        "skipped": skipped,
+        "skipped": usable.num_broken,
     }
     on_process_zero(lambda: _complete(store, split_by_shard(readable, ranges), manifest))
     kept = f", the {len(given.indices)} of {given.folder} alone" if given else ""
     iteration.say(
         "label",
-        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files{kept}, {skipped} could not be read",
+        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files{kept}, {usable.num_broken} could not "
+        f"be read, {usable.describe_exclusion()}",
     )
 
 

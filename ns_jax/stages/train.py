@@ -135,7 +135,9 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
 
 def online_examples(iteration: Iteration, unlabeled: Source) -> np.ndarray:
     """Indices of the images that an online teacher labels, int64 [M]: all of them, or the copies of a selection."""
-    readable, given = iteration.inputs.readable(unlabeled), given_selection(iteration, unlabeled)
+    usable, given = iteration.inputs.usable(unlabeled), given_selection(iteration, unlabeled)
+    iteration.say("train", f"{usable.num_broken} unlabeled images could not be read, {usable.describe_exclusion()}")
+    readable = usable.indices
     if given is None:
         return readable
     config = iteration.config

@@ -58,6 +58,7 @@ def test_folder_with_classes(folder):
     assert source.ids(np.arange(6)).tolist()[:2] == [b"cat/0.png", b"cat/1.jpg"]
     image, label = source.load(tf.constant(3, tf.int64))
     assert image.shape == (20, 30, 3) and int(label) == 1 and int(image[0, 0, 0]) == 100
+    assert source.encoded(tf.constant(3, tf.int64)).numpy() == (folder / "dog" / "0.png").read_bytes()
 
 
 def test_folder_without_classes(folder):
