@@ -16,6 +16,7 @@ from absl import app, flags
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
 from ns_jax.host_memory import use_cpu_alone
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 EXAMPLES = 3  # printed of each kind
@@ -171,4 +172,5 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_cpu_alone()
     define_flags()
+    end_at_interrupt("interrupted")
     app.run(main, flags_parser=parse_flags)

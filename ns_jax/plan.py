@@ -13,6 +13,7 @@ from absl import app, flags
 
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16.")
@@ -123,4 +124,5 @@ if __name__ == "__main__":
     # Before jax is imported: the compiler needs no accelerator, and must not take this machine's.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    end_at_interrupt("interrupted")
     app.run(main, flags_parser=parse_flags)

@@ -10,7 +10,7 @@ from tests.conftest import REPO
 # the tables of stages and evaluations name, they name by import path.
 LAYERS = (
     {"errors", "version"},
-    {"registry", "files", "host_memory"},
+    {"registry", "files", "host_memory", "interrupt"},
     {"models", "data", "pseudo_labels", "parallel"},
     {"artifact", "experiment"},
     {"training", "interop"},

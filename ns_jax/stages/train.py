@@ -1,5 +1,6 @@
 """Stage 'train': a teacher on labeled images, or a noised student on both."""
 
+import collections
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -212,11 +213,15 @@ def unlabeled_part(batches: Iterator[dict], table: TrainingTable | None) -> Iter
             yield {"unlabeled_image": batch["image"], "probs": table.probs(batch["example"])}
 
 
+MAX_IN_FLIGHT = 4  # steps that are handed to the devices before the oldest of them is done
+
+
 class LoopMetrics:
     """Means of the metrics since the last log, speed, and the share of time that devices waited for input."""
 
     def __init__(self):
         self.newest: dict[str, Any] | None = None
+        self._in_flight: collections.deque[dict[str, Any]] = collections.deque()
         self._restart()
 
     def _restart(self) -> None:
@@ -232,8 +237,21 @@ class LoopMetrics:
         return batch
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of a step that was handed to the devices, and waits until they are not far behind.
+
+        Each step that waits holds its batch in memory.
+        """
         self.newest = metrics
         self.steps.append(metrics)
+        self._in_flight.append(metrics)
+        if len(self._in_flight) > MAX_IN_FLIGHT:
+            self._in_flight.popleft()["loss"].block_until_ready()
+
+    def num_unfinished(self) -> int:
+        """Steps that the devices have not finished yet."""
+        while self._in_flight and self._in_flight[0]["loss"].is_ready():
+            self._in_flight.popleft()
+        return len(self._in_flight)
 
     def take_means(self, last_step: int) -> dict[str, float]:
         """The means since the last call. Raises UserError if the loss is not finite."""
@@ -272,7 +290,7 @@ def training_loop(
             state, step_metrics = train_step(state, batch)
             step += 1
             metrics.add(step_metrics)
-            progress.update(step)
+            progress.update(step - metrics.num_unfinished())
             if step % config.log_every_steps == 0 or step == num_steps:
                 means = metrics.take_means(step)
                 writer.write_scalars(step, means)
