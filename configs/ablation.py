@@ -45,3 +45,9 @@ def epochs_of_the_studies(c) -> None:
     """350 epochs for every size: the appendix, from its fourth study on (recalled, not verified)."""
     if not c.chain:
         c.train_epochs, c.decay_epochs = 350.0, 2.4
+
+
+def ratio_of_the_studies(c) -> None:
+    """As many unlabeled as labeled images below B7: the appendix, from its second study on (recalled, not verified)."""
+    if not c.chain:
+        c.unlabeled_ratio = 1

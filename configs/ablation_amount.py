@@ -16,6 +16,5 @@ ROWS = {"1": {}} | {f"1/{n}": {"unlabeled_fraction": 1 / n} for n in (128, 64, 3
 
 def get_config(argument: str = "1"):
     c = ablation.get_config(argument, ROWS, "b4", "10")
-    if not c.chain:
-        c.unlabeled_ratio = 1
+    ablation.ratio_of_the_studies(c)
     return c

@@ -6,8 +6,9 @@
   python -m ns_jax.main --config=configs/ablation_balancing.py:unbalanced,small --workdir=DIR
 
 Meant for a TPU v3-32; ',small' for two CPU cores. Paper: balancing helps small models most; its figures are
-not verified (B0 to B3 77.9, 79.9, 80.7, 82.1, without 77.6, 79.6, 80.6, 82.1). 350 epochs. Each teacher selects by its
-own labels: a finished selection is balanced already.
+not verified (B0 to B3 77.9, 79.9, 80.7, 82.1, without 77.6, 79.6, 80.6, 82.1). 350 epochs, as many
+unlabeled as labeled images (recalled, not verified). Each teacher selects by its own labels: a finished selection
+is balanced already.
 """
 
 from ns_jax.configs import ablation, imagenet
@@ -20,4 +21,5 @@ def get_config(argument: str = "balanced"):
     c = ablation.get_config(argument, ROWS, "b0", "12", OTHERS)
     imagenet.select_by_itself(c)
     ablation.epochs_of_the_studies(c)
+    ablation.ratio_of_the_studies(c)
     return c

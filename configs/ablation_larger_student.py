@@ -5,9 +5,9 @@
   python -m ns_jax.main --config=configs/ablation_larger_student.py:b0_b1,small --workdir=DIR
 
 Meant for a TPU v3-128, L2 for a v3-2048; ',small' for two CPU cores, where the teacher is the demo's model and a larger
-student has 1.5 times its width and depth. Paper: B0 77.9, B1 79.5; B2 80.7, B3 82.0; B4 84.0, B5 84.7; B7 86.9, L2 87.2.
-350 epochs, as many unlabeled as labeled images. The teacher B7 was a noisy student itself, L2 saw 3 and B7 7 unlabeled
-images per labeled one. (Epochs, ratios and that teacher are recalled, not verified.)
+student has 1.5 times its width and depth. Paper: B0 77.9, B1 79.5; B2 80.7, B3 82.0; B4 84.0, B5 84.7; B7 86.9,
+L2 87.2. 350 epochs, as many unlabeled as labeled images. The teacher B7 was a noisy student itself, L2 saw 3 and B7 7
+unlabeled images per labeled one. (Epochs, ratios and that teacher are recalled, not verified.)
 """
 
 from ns_jax.configs import imagenet, small

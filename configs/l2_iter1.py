@@ -5,8 +5,8 @@
 
 Meant for a TPU v3-2048 (2048 cores; 6 days at ratio 14 in the paper). Paper: 87.6 (Table 7). 2048 labeled and
 28,672 unlabeled images a step; the labeled batch that the paper used for L2 is not known, it says that 512 to
-2048 give the same accuracy. The loss is
-the official code's; ':paper_loss' after the file name takes that of the paper's text (configs/imagenet.py).
+2048 give the same accuracy. The loss is the official code's; ':paper_loss'
+after the file name takes that of the paper's text (configs/imagenet.py).
 """
 
 from ns_jax.configs import imagenet

@@ -2,8 +2,8 @@
 
   python -m ns_jax.main --config=configs/l2_supervised.py --workdir=DIR
 
-Meant for a TPU v3-2048. Paper: 85.5 / 97.5 (top-1 / top-5; Table 2). 350 epochs at 475 px, then 1.5 epochs at 800 px, as
-the students; that the baseline was fine-tuned too is assumed.
+Meant for a TPU v3-2048. Paper: 85.5 / 97.5 (top-1 / top-5; Table 2). 350 epochs at 475 px, then 1.5 epochs at 800 px,
+as the students; that the baseline was fine-tuned too is assumed.
 """
 
 from ns_jax.configs import imagenet

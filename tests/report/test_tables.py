@@ -77,7 +77,7 @@ def test_runs_stand_beside_the_paper(tmp_path):
     run(tmp_path / "d", "", 0.1)
     results = tables.find_results(str(tmp_path / "*"))
     _, (teacher, student) = tables.build(TABLES["16"], results)
-    assert teacher == ["supervised", "77.6", "93.8", "50.0 (folder:/test)"]
+    assert teacher == ["supervised", "77.6~", "93.8~", "50.0 (folder:/test)"]
     assert student[-1] == "78.8 ± 0.4, 2 runs (tfds:imagenet2012/validation)"
 
 

@@ -1,8 +1,9 @@
 """EfficientNet as an architecture, and the table of its variants.
 
 Sources: width, depth, resolution, dropout and the block strings of B0 to B7 are those of the official EfficientNet
-code; L0, L1 and L2 those of Table 7 (v1) / Table 8 (v4) of the Noisy Student paper. `crop_padding` is the official
-evaluation crop. The 32 px variant is the official SVHN experiment (strides of block groups 2 and 3 set to 1).
+code; L0, L1 and L2 those of Table 7 (v1) / Table 8 (v4) of the Noisy Student paper. The evaluation crop is that of
+noisystudent's preprocessing.py, CROP_PADDING = 32; the later tpu code takes 0.875 at every size. The 32 px
+variant is the official SVHN experiment (strides of block groups 2 and 3 set to 1).
 """
 
 import dataclasses
