@@ -29,7 +29,7 @@ class ImageInputs:
       resolution: of training, in pixels.
       test_resolution: of labelling and evaluation, in pixels.
       crop_padding: the centre crop is the square of size / (size + crop_padding) of the shorter side.
-      interpolation: of the resize.
+      interpolation: of the resize, 'bicubic' or 'bilinear'.
       mean, std: per channel, on the 0..1 scale; the network gets (image / 255 - mean) / std.
     """
 
