@@ -98,8 +98,8 @@ TABLE = (
     ("dtype",                   "bfloat16", one_of("bfloat16", "float32"),
                                                           "of the computation; parameters are float32"),
     ("init_from",               "",         text,         "start of training: '' (random), 'teacher', or any model "
-                                                          "that ns_jax.load opens; the head is new where the classes "
-                                                          "are others"),
+                                                          "that ns_jax.load opens, as 'efficientnet-lite0'; the head "
+                                                          "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
     ("bn_group_size",           0,          DEVICES,      "devices that share batch norm statistics; 0: all of them"),
