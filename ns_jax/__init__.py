@@ -23,7 +23,8 @@ def load(
     Args:
       path_or_name: a model folder or run folder of this project, its checkpoints (the EMA of the newest) or one
         of them; timm's `.safetensors`, `.pth` or `.pth.tar`; an official TensorFlow checkpoint (folder or prefix);
-        efficientnet-jax's `.npz`; or a name on the Hugging Face hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
+        efficientnet-jax's `.npz`; a start, as 'efficientnet-lite0' (docs/models.md); or a name on the Hugging Face
+        hub, as 'tf_efficientnet_b0.ns_jft_in1k'.
       variant: name of a model variant (docs/models.md), or the import path package.module:factory of one's own;
         recognised from the file where None, unless it names an import path.
       ema: False takes the raw weights of a file that has both.

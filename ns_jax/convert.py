@@ -58,7 +58,7 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
         raise UserError("the weights read back are not those that were written")
     lost = [
         key
-        for key in ("variant", "class_names", "resolution", "crop_padding", "mean", "std")
+        for key in ("variant", "class_names", "resolution", "crop_padding", "interpolation", "mean", "std")
         if not np.array_equal(again.metadata[key], artifact.metadata[key])
     ]
     return f"{len(jax.tree.leaves(same))} arrays read back are the same bits", lost

@@ -300,7 +300,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "crop_padding": (
         lambda value: _is_integer(value, 0, MAX_RESOLUTION), f"a whole number of pixels from 0 to {MAX_RESOLUTION}"
     ),
-    "interpolation": (lambda value: value == "bicubic", "bicubic, the only one that this project has"),
+    "interpolation": (lambda value: value in ("bicubic", "bilinear"), "bicubic or bilinear"),
     "mean": (lambda value: _are_channels(value, -1e6, 1e6), "3 finite numbers"),
     "std": (lambda value: _are_channels(value, 1e-6, 1e6), "3 finite numbers above 0"),
     "steps": (lambda value: value is None or _is_integer(value, 0, 2**63), "a whole number or null"),

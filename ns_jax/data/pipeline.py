@@ -16,7 +16,7 @@ from etils import epath
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
 from ns_jax.data.preprocess import train_image, train_window
-from ns_jax.data.resize import resize_bicubic
+from ns_jax.data.resize import resize
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
@@ -121,7 +121,7 @@ def _load_clean(source: Source, index, view: View | None):
     if view is None:
         return source.load(index)
     image, label = source.load(index, center_window(view))
-    return resize_bicubic(image, view.size), label
+    return resize(image, view), label
 
 
 def _load_noised(source: Source, index, view: View | None, augmentation: Augmentation, seed: int):

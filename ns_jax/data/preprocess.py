@@ -10,7 +10,7 @@ from ns_jax.data.ops.check import require_same_kind
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import AUGMENTATIONS, Augmentation
 from ns_jax.data.ops.seeds import FIRST_OWN, fold_in
-from ns_jax.data.resize import resize_bicubic, resize_to_uint8
+from ns_jax.data.resize import resize, resize_to_uint8
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
 
@@ -47,9 +47,9 @@ def train_image(image, augmentation: Augmentation, view: View | None, seed):
 def _resized(image, view: View, has_window: bool):
     """uint8 [H, W, 3] to uint8 [size, size, 3]."""
     if has_window:
-        image = resize_to_uint8(image, view.size)
+        image = resize_to_uint8(image, view)
     elif image.shape[:2] != (view.size, view.size):
-        image = resize_to_uint8(take(image, center_window(view)), view.size)
+        image = resize_to_uint8(take(image, center_window(view)), view)
     image.set_shape([view.size, view.size, 3])
     return image
 
@@ -67,18 +67,18 @@ def _augmented(image, augmentation: Augmentation, seed):
     return image
 
 
-def clean_image(image, size: int, crop_padding: int) -> np.ndarray:
+def clean_image(image, view: View) -> np.ndarray:
     """The clean view of a file (a path) or of a uint8 array [H, W, 3]: float32 [size, size, 3].
 
     Raises:
       UserError: not a whole image; names the file.
     """
-    window = center_window(View(size, crop_padding))
+    window = center_window(view)
     if isinstance(image, str | os.PathLike):
-        return resize_bicubic(_read_window(image, window), size).numpy()
+        return resize(_read_window(image, window), view).numpy()
     if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise UserError("an image must be a path or a uint8 array [height, width, 3]")
-    return resize_bicubic(take(tf.constant(image), window), size).numpy()
+    return resize(take(tf.constant(image), window), view).numpy()
 
 
 def _read_window(path, window):

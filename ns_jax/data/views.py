@@ -12,7 +12,9 @@ class View:
     Attributes:
       size: of the square image that the model gets, in pixels.
       crop_padding: the centre crop is the square of size / (size + crop_padding) of the shorter side.
+      interpolation: of the resize, 'bicubic' or 'bilinear'.
     """
 
     size: int
     crop_padding: int
+    interpolation: str = "bicubic"

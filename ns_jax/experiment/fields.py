@@ -102,8 +102,8 @@ TABLE = (
                                                           "of labelling and evaluation; None: that in which the "
                                                           "teacher was trained, and dtype"),
     ("init_from",               "",         text,         "start of training: '' (random), 'teacher', or any model "
-                                                          "that ns_jax.load opens; the head is new where the classes "
-                                                          "are others"),
+                                                          "that ns_jax.load opens, as 'efficientnet-lite0'; the head "
+                                                          "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
     ("bn_group_size",           0,          BN_GROUP,     "devices that share batch norm statistics; 0: all of them; "

@@ -134,8 +134,8 @@ class Model:
     def preprocess(self, image) -> np.ndarray:
         """A file or a uint8 array [H, W, 3] to float32 [resolution, resolution, 3] on the 0..255 scale.
 
-        Bicubic resize of the centre crop, as noisystudent's evaluation does it (32 px of padding; the metadata say how
-        much): neither rounded nor clipped. An array for a model of arrays stays as it is.
+        Resize of the centre crop, bicubic or as the model's metadata says, as noisystudent's evaluation does it (32 px
+        of padding): neither rounded nor clipped. An array for a model of arrays stays as it is.
 
         Raises:
           UserError: not a whole image (names the file), or a file for a model of arrays.
@@ -149,8 +149,10 @@ class Model:
         if isinstance(image, str | os.PathLike) and os.path.exists(image) and not os.path.isfile(image):
             raise UserError(f"{os.fspath(image)}: not a file")  # a pipe would never end
         from ns_jax.data.preprocess import clean_image  # here: TensorFlow takes seconds to import
+        from ns_jax.data.views import View
 
-        return clean_image(image, self.metadata["resolution"], self.metadata["crop_padding"])
+        inputs = self.network.inputs
+        return clean_image(image, View(inputs.test_resolution, inputs.crop_padding, inputs.interpolation))
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
         """The `top` most probable classes of each example, the first one first.

@@ -20,13 +20,12 @@ from ns_jax.errors import UserError
 from ns_jax.models.base import Architecture, ImageInputs, Inputs, build_network, variable_shapes
 from ns_jax.models.registry import ARCHITECTURES, get_architecture
 
-SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2)")  # names of timm's models that PyTorch's padding made
-ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])")
+SYMMETRIC = re.compile(r"(?i)(?<!tf_)efficientnet_(b\d|l2|lite\d)")  # names of timm's models with PyTorch's padding
+ADVPROP = re.compile(r"(?i)advprop|efficientnet_(b\d|l2)[._]ap(?![a-z])|adv-efficientnet-b\d")
 ADVPROP_MEAN_STD = (0.5, 0.5, 0.5)
 FORMATS_OF_ANY_MODEL = "artifact, saved_model and stablehlo"
 OTHER_NAMINGS = {  # beginning of a name -> whose it is
     "features.": "torchvision",
-    "_conv_stem.": "efficientnet_pytorch",
     "backbone.": "a segmentation or detection model",
     "stem_conv": "keras.applications",
     "layer1.": "a ResNet of torchvision or timm",
@@ -113,7 +112,7 @@ def refuse_symmetric_padding(scheme: str, said: str, where) -> None:
     Raises:
       UserError: it is the name of such a model.
     """
-    if scheme != "tf" and SYMMETRIC.search(said):
+    if scheme in ("timm", "npz") and SYMMETRIC.search(said):
         raise UserError(
             f"{where}: {said} names a model trained in PyTorch, with symmetric padding and batch norm's "
             "epsilon 1e-5. Its tensors fit, its logits would be wrong: take tf_efficientnet_* instead (or "

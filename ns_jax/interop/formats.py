@@ -10,7 +10,7 @@ from ns_jax.artifact.weights import WEIGHTS as WEIGHTS_FILE
 from ns_jax.artifact.weights import Artifact, load_artifact, save_artifact
 from ns_jax.errors import UserError
 from ns_jax.files import is_file
-from ns_jax.interop import export, hub, npz, tf_checkpoint, torch_state
+from ns_jax.interop import export, hub, npz, starts, tf_checkpoint, torch_state
 from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
 
 
@@ -52,7 +52,7 @@ SUFFIXES = {
 KNOWN = (
     "a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, "
     "timm's .safetensors, .pth or .pth.tar, an official TensorFlow checkpoint (folder or prefix), "
-    "efficientnet-jax's .npz, or a name as tf_efficientnet_b0.ns_jft_in1k"
+    "efficientnet-jax's .npz, a start as efficientnet-lite0, or a name as tf_efficientnet_b0.ns_jft_in1k"
 )
 
 
@@ -86,7 +86,7 @@ def path_of(path_or_name) -> epath.Path:
 
 
 def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact:
-    """The weights at a path, or under a name of the hub.
+    """The weights at a path, or under the name of a start or of the hub.
 
     Args:
       path_or_name: see KNOWN.
@@ -98,10 +98,7 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     """
     path = path_of(path_or_name)
     if not path.exists() and not epath.Path(f"{path}.index").exists():
-        repo = hub.hub_id(str(path_or_name))
-        if repo is None:
-            raise UserError(f"there is no {path_or_name}. A model is {KNOWN}")
-        path = hub.download(repo)
+        path = _published(str(path_or_name))
     recognized = recognize(path)
     if recognized is None:
         raise UserError(f"{path_or_name} is of no known format. A model is {KNOWN}")
@@ -111,8 +108,18 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
         check_variant(artifact.metadata, variant, where)
         return artifact
     foreign = WEIGHTS[name].read(where, ema)
-    # A hub's folder is named by a commit: the name that was asked for says more.
+    # A hub's folder is named by a commit, and a package's by its version: the name that was asked for says more.
     return to_artifact(dataclasses.replace(foreign, where=str(path_or_name)), variant)
+
+
+def _published(name: str) -> epath.Path:
+    """Weights that others have published. Raises UserError for an unknown name."""
+    if start := starts.find_start(name):
+        return start
+    repo = hub.hub_id(name)
+    if repo is None:
+        raise UserError(f"there is no {name}. A model is {KNOWN}")
+    return hub.download(repo)
 
 
 def format_of(path: epath.Path) -> str:

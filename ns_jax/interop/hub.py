@@ -6,13 +6,14 @@ from etils import epath
 
 from ns_jax.errors import UserError
 
-NAME = re.compile(r"(?:hf_hub:|hf-hub:)?(?:timm/)?((?P<base>tf_efficientnet_(?:b\d|l2))(?P<tag>[._]\w+)?)")
+NAME = re.compile(r"(?:hf_hub:|hf-hub:)?(?:timm/)?((?P<base>tf_efficientnet_(?:b\d|l2|lite\d))(?P<tag>[._]\w+)?)")
+LITE = "tf_efficientnet_lite"  # begins names of which timm has one set of weights each
 OLD_TAGS = {"_ns": ".ns_jft_in1k", "_ns_475": ".ns_jft_in1k_475", "_ap": ".ap_in1k", "": ".ns_jft_in1k"}
 
 
 def hub_id(name: str) -> str | None:
-    """'tf_efficientnet_b0.ns_jft_in1k', timm's older 'tf_efficientnet_b0_ns' and 'tf_efficientnet_b0' (Noisy
-    Student's) to 'timm/tf_efficientnet_b0.ns_jft_in1k'; None for what is no such name."""
+    """Completes a name: 'tf_efficientnet_b0.ns_jft_in1k', timm's older 'tf_efficientnet_b0_ns' and 'tf_efficientnet_b0'
+    (Noisy Student's) to 'timm/tf_efficientnet_b0.ns_jft_in1k'; None for what is no such name."""
     match = NAME.fullmatch(name)
     if not match:
         return None
@@ -20,6 +21,8 @@ def hub_id(name: str) -> str | None:
     if "." in model:
         return f"timm/{model}"
     base, tag = match.group("base"), match.group("tag") or ""
+    if base.startswith(LITE):
+        return None if tag else f"timm/{base}.in1k"
     if base == "tf_efficientnet_l2" and tag == "":
         return None  # 475 or 800 px?
     return f"timm/{base}{OLD_TAGS[tag]}" if tag in OLD_TAGS else None

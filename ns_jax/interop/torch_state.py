@@ -1,6 +1,4 @@
-"""State dicts of timm: .safetensors (no PyTorch needed), and .pth and .pth.tar, which PyTorch reads."""
-
-import argparse
+"""State dicts of timm and of efficientnet_pytorch: .safetensors, and the .pth and .pth.tar of torch.save."""
 
 import numpy as np
 import safetensors
@@ -11,8 +9,10 @@ from ns_jax.artifact.metadata import EMBEDDED, METADATA, check_fields, embedded_
 from ns_jax.errors import UserError
 from ns_jax.files import is_file, read_json, write_bytes
 from ns_jax.interop.foreign import ForeignWeights
+from ns_jax.interop.torch_file import Tensor, TorchFile
 
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm; nothing here uses it
+LUKEMELAS = ("_conv_stem.", "_blocks.")  # begin names of efficientnet_pytorch
 PARALLEL = "module."  # before every name that was saved from nn.DataParallel
 
 
@@ -43,7 +43,7 @@ def _hub_metadata(weights: epath.Path) -> dict:
 
 
 def _foreign(arrays: dict, path: epath.Path, metadata: dict, get=np.asarray) -> ForeignWeights:
-    """Weights with timm's names.
+    """Weights with the names of timm, or of efficientnet_pytorch.
 
     Args:
       arrays: {name: array or tensor}.
@@ -62,7 +62,8 @@ def _foreign(arrays: dict, path: epath.Path, metadata: dict, get=np.asarray) -> 
             raise UserError(f"{path} has both {short} and {PARALLEL}{short}: which of them is meant is not known")
         named[short] = value
     shapes = {name: tuple(value.shape) for name, value in named.items()}
-    return ForeignWeights("timm", shapes, lambda name: get(named[name]), str(path), metadata)
+    scheme = "efficientnet_pytorch" if any(name.startswith(LUKEMELAS) for name in named) else "timm"
+    return ForeignWeights(scheme, shapes, lambda name: get(named[name]), str(path), metadata)
 
 
 def read_safetensors(path: epath.Path, ema: bool) -> ForeignWeights:
@@ -93,19 +94,10 @@ def read_pth(path: epath.Path, ema: bool) -> ForeignWeights:
     """Reads a state dict, or a training checkpoint of timm, which holds state_dict, state_dict_ema, arch and args.
 
     Raises:
-      UserError: PyTorch is missing, or the file is not one of its (also when a tensor is read later).
+      UserError: the file is damaged, holds more than tensors, or is neither of them.
     """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path}: reading .pth needs PyTorch (pip install torch); the same weights as .safetensors do not"
-        ) from None
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # of a training checkpoint's args
-            state = torch.load(str(path), map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch raise many kinds
-        raise UserError(f"{path} is not a PyTorch state dict ({type(error).__name__})") from None
+    file = TorchFile(path)
+    state = file.content
     if not isinstance(state, dict):
         raise UserError(f"{path} is not a PyTorch state dict ({type(state).__name__})")
     metadata = _hub_metadata(path)
@@ -117,14 +109,7 @@ def read_pth(path: epath.Path, ema: bool) -> ForeignWeights:
         state = state["state_dict_ema" if ema else "state_dict"]
         if not isinstance(state, dict):
             raise UserError(f"{path} is not a training checkpoint of timm ({type(state).__name__})")
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if odd := [name for name in tensors if not isinstance(name, str)]:
         raise UserError(f"{path} is not a PyTorch state dict (it names a tensor {odd[0]!r})")
-
-    def as_array(tensor) -> np.ndarray:
-        tensor = tensor.detach()
-        if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
-            raise UserError(f"{path} has sparse, quantised or empty (meta) tensors: save it with dense floats")
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-    return _foreign(tensors, path, metadata, as_array)
+    return _foreign(tensors, path, metadata, file.array)

@@ -30,7 +30,7 @@ class ImageInputs:
       test_resolution: of labelling and evaluation, in pixels.
       crop_padding: the centre crop is the square of size / (size + crop_padding) of the shorter side; 32 in
         noisystudent's preprocessing.py (the later tpu code has a fraction of 0.875 instead).
-      interpolation: of the resize.
+      interpolation: of the resize, 'bicubic' or 'bilinear'.
       mean, std: per channel, on the 0..1 scale; the network gets (image / 255 - mean) / std.
     """
 

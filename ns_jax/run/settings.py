@@ -47,14 +47,14 @@ def train_view(inputs: Inputs, resolution: int | None) -> View | None:
     if isinstance(inputs, ArrayInputs):
         inputs.example_shape(resolution)  # raises where a resolution is set
         return None
-    return View(resolution or inputs.resolution, inputs.crop_padding)
+    return View(resolution or inputs.resolution, inputs.crop_padding, inputs.interpolation)
 
 
 def test_view(inputs: Inputs, resolution: int | None = None) -> View | None:
     """The clean view of labelling and evaluation; None for arrays."""
     if isinstance(inputs, ArrayInputs):
         return None
-    return View(resolution or inputs.test_resolution, inputs.crop_padding)
+    return View(resolution or inputs.test_resolution, inputs.crop_padding, inputs.interpolation)
 
 
 def augmentation(config: ConfigDict, operations: tuple[str, ...] | None = None) -> Augmentation:

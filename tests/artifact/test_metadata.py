@@ -76,7 +76,7 @@ def test_what_is_written_has_a_version(tmp_path):
         ("class_names", [[], None, "abc", {"a": 1}, ["a", 1, "c"], ["a", "", "c"], ["a", " ", "c"], ["a", "b", "a"]]),
         ("resolution", [0, -1, 10**23, 28.0, "28", None, True]),
         ("crop_padding", [-1, 10**9, 1.5, None]),
-        ("interpolation", ["bilinear", None, 3]),
+        ("interpolation", ["nearest", None, 3]),
         ("mean", [None, 0.5, "0.5", [0.5, 0.5], [0.5] * 4, [0.5, 0.5, float("nan")], [1e300] * 3, [[0.5]] * 3]),
         ("std", [[0.5, 0.5, 0.0], [-0.5] * 3, [float("inf")] * 3, [float("nan")] * 3, [1e-300] * 3, None, [True] * 3]),
         ("steps", [-1, 1.5, "12"]),

@@ -67,7 +67,7 @@ def test_without_another_crop_the_window_is_the_centre_crop(photo, operations):
     window = train_window(augmentation, view, SEED)
     np.testing.assert_array_equal(window(photo.shape), center_window(view)(photo.shape))
     image = train_image(take(photo, window), augmentation, view, SEED)
-    clean = np.clip(clean_image(photo, 48, 16), 0, 255).astype(np.uint8)
+    clean = np.clip(clean_image(photo, view), 0, 255).astype(np.uint8)
     assert any(np.array_equal(image, side) for side in (clean, clean[:, ::-1]))
 
 
@@ -76,7 +76,7 @@ def test_random_area_chooses_the_window_before_decoding(photo):
     window = train_window(augmentation, view, SEED)
     np.testing.assert_array_equal(window(photo.shape), random_area_window(view, SEED, augmentation)(photo.shape))
     part = take(photo, window)
-    np.testing.assert_array_equal(train_image(part, augmentation, view, SEED), resize_to_uint8(part, 48))
+    np.testing.assert_array_equal(train_image(part, augmentation, view, SEED), resize_to_uint8(part, view))
     areas = []
     for seed in seeds(200):
         top, left, height, width = train_window(augmentation, view, seed)(photo.shape).numpy()
@@ -119,7 +119,7 @@ def test_images_without_padding_are_cut_to_a_square_after_decoding(photo):
     view, augmentation = View(32, 0), Augmentation(("flip",))
     assert train_window(augmentation, view, SEED) is None
     square = photo[:, 61:362]
-    expected = resize_to_uint8(square, 32).numpy()
+    expected = resize_to_uint8(square, view).numpy()
     image = train_image(tf.constant(photo), augmentation, view, SEED).numpy()
     assert any(np.array_equal(image, side) for side in (expected, expected[:, ::-1]))
 
@@ -168,4 +168,4 @@ def test_a_result_of_another_size_fails_in_the_stream_too(tiny):
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), [[0]]])
 def test_clean_image_refuses_what_is_no_image(image):
     with pytest.raises(UserError, match="a path or a uint8 array"):
-        clean_image(image, 4, 0)
+        clean_image(image, View(4, 0))

@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 import ns_jax
 from ns_jax.artifact.metadata import network_of
 from ns_jax.data.preprocess import clean_image
+from ns_jax.data.views import View
 from ns_jax.errors import UserError
 from ns_jax.inference.model import Model, load, read
 from ns_jax.interop import formats
@@ -102,7 +103,7 @@ def test_predict_takes_files_and_arrays(model, tmp_path):
     array = some_images(1, 50)[0]
     first, second = model.predict([tmp_path / "a.png", array], top=3)
     assert [len(first), len(second)] == [3, 3]
-    want = model.logits(np.asarray(clean_image(array, 28, 0))[None])[0]
+    want = model.logits(np.asarray(clean_image(array, View(28, 0)))[None])[0]
     probs = np.exp(want) / np.exp(want).sum()
     assert [p.index for p in second] == np.argsort(-probs)[:3].tolist()
     assert [p.name for p in second] == [str(p.index) for p in second]

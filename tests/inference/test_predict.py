@@ -10,6 +10,7 @@ from etils import epath
 
 from ns_jax import predict
 from ns_jax.data.preprocess import clean_image
+from ns_jax.data.views import View
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
 from ns_jax.interop import formats
@@ -108,14 +109,14 @@ def test_image_files_of_a_folder(tmp_path, monkeypatch, capsys):
 
 def test_what_is_wrong_with_a_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not a file"):
-        clean_image(tmp_path, 28, 0)
+        clean_image(tmp_path, View(28, 0))
 
     def no_permission(_):
         raise tf.errors.PermissionDeniedError(None, None, "Permission denied")
 
     monkeypatch.setattr(tf.io, "read_file", no_permission)
     with pytest.raises(UserError, match=r"a\.png: no permission"):
-        clean_image(tmp_path / "a.png", 28, 0)
+        clean_image(tmp_path / "a.png", View(28, 0))
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):

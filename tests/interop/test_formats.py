@@ -17,6 +17,7 @@ from ns_jax.errors import UserError
 from ns_jax.interop import formats
 from ns_jax.interop.foreign import ForeignWeights, expected_shapes, to_artifact, to_foreign
 from ns_jax.models.registry import ARCHITECTURES, get_architecture
+from tests.interop.torch_files import WRITERS, Call, Global, legacy_file, state_dict_file, whole
 from tests.interop.weights import random_artifact
 
 B0 = "efficientnet-b0"
@@ -61,6 +62,7 @@ def test_what_efficientnet_jax_reads(tmp_path):
         ("x", "keras", "is not written"),
         ("x.safetensors", "npz", "must end in .npz"),
         ("efficientnet_b0.safetensors", None, "symmetric padding"),
+        ("efficientnet_lite0.safetensors", None, "symmetric padding"),
         ("pt_efficientnet_b0.npz", None, "symmetric padding"),
     ],
 )
@@ -87,7 +89,7 @@ def test_round_trip(tmp_path, name, variant, classes):
         formats.write(path, artifact, name)
 
 
-@pytest.mark.parametrize("scheme", ["timm", "npz", "tf"])
+@pytest.mark.parametrize("scheme", ["timm", "npz", "tf", "efficientnet_pytorch"])
 def test_every_weight_has_a_name_of_its_own(scheme):
     named = []
     for variant in ARCHITECTURES:
@@ -115,8 +117,8 @@ def official_names(architecture) -> set[str]:
         weights(f"{scope}/tpu_batch_normalization", *norm_leaves)
     weights("head/dense", "kernel", "bias")
     blocks = []
-    for group in architecture.groups:
-        blocks += [group.expand] * architecture.round_repeats(group.repeats)
+    for group, repeats in zip(architecture.groups, architecture.repeats, strict=True):
+        blocks += [group.expand] * repeats
     for index, expand in enumerate(blocks):
         used = collections.Counter()
 
@@ -129,14 +131,15 @@ def official_names(architecture) -> set[str]:
             weights(unique("tpu_batch_normalization"), *norm_leaves)
         weights(unique("depthwise_conv2d"), "depthwise_kernel")
         weights(unique("tpu_batch_normalization"), *norm_leaves)
-        weights(f"blocks_{index}/se/conv2d", "kernel", "bias")
-        weights(f"blocks_{index}/se/conv2d_1", "kernel", "bias")
+        if architecture.squeeze_excite:
+            weights(f"blocks_{index}/se/conv2d", "kernel", "bias")
+            weights(f"blocks_{index}/se/conv2d_1", "kernel", "bias")
         weights(unique("conv2d"), "kernel")
         weights(unique("tpu_batch_normalization"), *norm_leaves)
     return result
 
 
-@pytest.mark.parametrize("name", [B0, "efficientnet-l2"])
+@pytest.mark.parametrize("name", [B0, "efficientnet-l2", "efficientnet-lite4"])
 def test_every_official_name_is_accounted_for(name):
     architecture = get_architecture(name)
     assert {name.name for name in architecture.foreign_names("tf").values()} == official_names(architecture)
@@ -262,6 +265,44 @@ def test_pth(tmp_path):
         formats.read(tmp_path / "list.pth")
 
 
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+def test_pth_without_pytorch(tmp_path, writer):
+    """Plain, and as timm's training keeps it, beside things that are no tensors."""
+    raw, ema = (to_foreign(random_artifact("efficientnet-small", 5, seed), "timm") for seed in (1, 2))
+    (tmp_path / "plain.pth").write_bytes(state_dict_file(raw, writer))
+    assert_same(formats.read(tmp_path / "plain.pth"), random_artifact("efficientnet-small", 5, 1))
+    content, storages = {"epoch": 3, "args": Call(Global("argparse", "Namespace")), "arch": "tf_efficientnet_b0"}, {}
+    for part, arrays in (("state_dict", raw), ("state_dict_ema", ema)):
+        content[part] = collections.OrderedDict()
+        for name, array in arrays.items():
+            key = str(len(storages))
+            content[part][f"module.{name}"] = whole(key, array)
+            storages[key] = array
+    (tmp_path / "training.pth.tar").write_bytes(writer(content, storages))
+    assert_same(formats.read(tmp_path / "training.pth.tar"), random_artifact("efficientnet-small", 5, 2))
+    assert_same(formats.read(tmp_path / "training.pth.tar", ema=False), random_artifact("efficientnet-small", 5, 1))
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-b1"])
+def test_names_of_efficientnet_pytorch(tmp_path, name):
+    artifact = random_artifact(name, 3)
+    arrays = to_foreign(artifact, "efficientnet_pytorch")
+    assert {"_conv_stem.weight", "_blocks.0._bn1.running_var", "_blocks.15._bn0.bias", "_fc.bias"} <= arrays.keys()
+    assert ("_blocks.0._se_reduce.bias" in arrays) == (name == "efficientnet-b1")
+    counters = {"_bn0.num_batches_tracked": np.array(7, np.int64)}
+    (tmp_path / "x.pth").write_bytes(state_dict_file(arrays | counters, legacy_file))
+    again = formats.read(tmp_path / "x.pth")
+    assert again.metadata["variant"] == name
+    assert_same(again, artifact)
+    odd = arrays | {"_blocks.3._se_expand.extra": np.zeros(3, np.float32)}
+    del odd["_bn1.bias"]
+    (tmp_path / "odd.pth").write_bytes(state_dict_file(odd, legacy_file))
+    with pytest.raises(
+        UserError, match=rf"do not fit {name}: .*missing _bn1\.bias.*surplus _blocks\.3\._se_expand\.extra"
+    ):
+        formats.read(tmp_path / "odd.pth")
+
+
 def test_timm_layout(tmp_path):
     arrays = to_foreign(random_artifact(B0), "timm")
     assert arrays["conv_stem.weight"].shape == (32, 3, 3, 3)
@@ -278,6 +319,10 @@ def test_timm_layout(tmp_path):
         "efficientnet-b5",
         "efficientnet-l0",
         "efficientnet-l2",
+        "efficientnet-lite0",
+        "efficientnet-lite1",  # its blocks are as many as Lite2's
+        "efficientnet-lite2",
+        "efficientnet-lite4",
         "efficientnet-small",
     ],
 )
@@ -313,7 +358,7 @@ def test_wrong_variant(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, whose", [("features.0.0.weight", "torchvision"), ("_conv_stem.weight", "efficientnet_pytorch")]
+    "name, whose", [("features.0.0.weight", "torchvision"), ("stem_conv.weight", r"keras\.applications")]
 )
 def test_other_namings_are_named(tmp_path, name, whose):
     safetensors.numpy.save_file({name: np.zeros(3, np.float32)}, tmp_path / "x.safetensors")
@@ -351,6 +396,7 @@ def test_models_with_symmetric_padding_are_refused(tmp_path):
         ("tf_efficientnet_b0_ap-f262efe1.pth", 0.5),
         ("tf_efficientnet_b0.ap_in1k/model.safetensors", 0.5),
         ("advprop/efficientnet-b0", 0.5),
+        ("adv-efficientnet-b0-b64d5a18.pth", 0.5),
         ("tf_efficientnet_b0_ap/x/y", 0.485),
         ("tf_efficientnet_b0.apt", 0.485),
     ],
@@ -376,10 +422,10 @@ def test_config_of_the_hub_is_believed(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     metadata = formats.read(tmp_path).metadata
     assert (metadata["mean"], metadata["std"], metadata["resolution"]) == ((0.5,) * 3, (0.25,) * 3, 192)
+    assert metadata["interpolation"] == "bicubic"
     config["pretrained_cfg"]["interpolation"] = "bilinear"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="bilinear"):
-        formats.read(tmp_path)
+    assert formats.read(tmp_path).metadata["interpolation"] == "bilinear"
 
 
 def test_l2_of_475_pixels_is_known_by_its_name():
@@ -548,7 +594,7 @@ def test_an_npz_is_not_unpacked_before_its_shapes_fit(tmp_path, monkeypatch):
         ({"std": 1}, "std must be 3"),
         ({"input_size": [3, 0, 0]}, "resolution must be a whole number of pixels"),
         ({"input_size": None}, "resolution must be"),
-        ({"interpolation": "nearest"}, "interpolation must be bicubic"),
+        ({"interpolation": "nearest"}, "interpolation must be bicubic or bilinear"),
     ],
 )
 def test_config_of_the_hub_is_checked(tmp_path, change, words):
@@ -612,7 +658,7 @@ def test_odd_tensors(tmp_path):
     half = formats.read(saved(**{name: state[name].bfloat16()})).variables["params"]["stem"]["kernel"]
     np.testing.assert_allclose(half, artifact.variables["params"]["stem"]["kernel"], rtol=1e-2)
     for odd in (state[name].to_sparse(), state[name].to("meta")):
-        with pytest.raises(UserError, match="sparse, quantised or empty"):
+        with pytest.raises(UserError, match="sparse, quantised, nested or empty"):
             formats.read(saved(**{name: odd}))
     torch.save(state | {3: state[name]}, tmp_path / "y.pth")
     with pytest.raises(UserError, match="names a tensor 3"):

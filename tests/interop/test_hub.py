@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from ns_jax.interop.foreign import to_foreign
+from ns_jax.interop.hub import hub_id
 from tests import command as command_line
 from tests.conftest import REPO
 from tests.interop.weights import random_artifact
@@ -77,7 +78,7 @@ def hub():
 def test_names_of_the_hub(tmp_path, hub):
     code = """
 import ns_jax, ns_jax.errors
-for name in ("tf_efficientnet_b0.ns_jft_in1k", "tf_efficientnet_b0_ns", "timm/tf_efficientnet_b0"):
+for name in ("tf_efficientnet_b0.ns_jft_in1k", "tf_efficientnet_b0_ns", "timm/tf_efficientnet_b0", "efficientnet-b0"):
     model = ns_jax.load(name)
     print(model.architecture.name, model.num_classes, model.resolution)
 try:
@@ -95,5 +96,13 @@ except ns_jax.errors.UserError as error:
     )
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert lines[:3] == ["efficientnet-b0 3 224"] * 3
-    assert "timm/tf_efficientnet_b1.ns_jft_in1k" in lines[3] and "is there a network" in lines[3]
+    assert lines[:4] == ["efficientnet-b0 3 224"] * 4
+    assert "timm/tf_efficientnet_b1.ns_jft_in1k" in lines[4] and "is there a network" in lines[4]
+
+
+def test_names_are_completed():
+    assert hub_id("timm/tf_efficientnet_l2_ns_475") == "timm/tf_efficientnet_l2.ns_jft_in1k_475"
+    assert hub_id("tf_efficientnet_lite0") == hub_id("tf_efficientnet_lite0.in1k") == "timm/tf_efficientnet_lite0.in1k"
+    assert [hub_id(name) for name in ("efficientnet_lite0", "tf_efficientnet_lite0_ns", "tf_efficientnet_l2")] == [
+        None
+    ] * 3

@@ -7,7 +7,7 @@ import pytest
 
 from ns_jax.models.base import ImageInputs
 from ns_jax.models.efficientnet.network import EfficientNetModule
-from ns_jax.models.ops.batch_norm import BatchNorm, normalize
+from ns_jax.models.ops.batch_norm import ACTIVATIONS, BatchNorm, normalize
 from ns_jax.models.registry import get_architecture
 
 
@@ -74,14 +74,14 @@ def test_stochastic_depth_keeps_the_expectation():
 
 
 def test_batch_norm_of_more_values_than_an_int32_counts():
-    loss = lambda x, scale: normalize(x, scale, scale, 1e-3, True)[0].astype(jnp.float32).sum()
+    loss = lambda x, scale: normalize(x, scale, scale, 1e-3, "swish")[0].astype(jnp.float32).sum()
     x = jax.ShapeDtypeStruct((1, 60_000, 240, 240, 8), jnp.bfloat16)
     gradient = jax.eval_shape(jax.grad(loss), x, jax.ShapeDtypeStruct((8,), jnp.float32))
     assert gradient.shape == x.shape
 
 
-@pytest.mark.parametrize("swish", (False, True))
-def test_gradient_of_batch_norm_is_that_of_its_definition(swish):
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradient_of_batch_norm_is_that_of_its_definition(activation):
     x = 2 * jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 5)) + 1
     scale, bias = jax.random.normal(jax.random.key(1), (5,)), jax.random.normal(jax.random.key(2), (5,))
     weights = jax.random.normal(jax.random.key(3), x.shape)
@@ -90,8 +90,9 @@ def test_gradient_of_batch_norm_is_that_of_its_definition(swish):
         centred = x - x.mean((1, 2, 3), keepdims=True)
         z = centred / jnp.sqrt((centred**2).mean((1, 2, 3), keepdims=True) + 1e-3)
         z = z * scale.reshape(1, 1, 1, 1, 5) + bias.reshape(1, 1, 1, 1, 5)
-        return (weights * (jax.nn.swish(z) if swish else z)).sum()
+        functions = {"": lambda z: z, "swish": jax.nn.swish, "relu6": jax.nn.relu6}
+        return (weights * functions[activation](z)).sum()
 
-    found = jax.grad(lambda *args: (weights * normalize(*args, 1e-3, swish)[0]).sum(), (0, 1, 2))(x, scale, bias)
+    found = jax.grad(lambda *args: (weights * normalize(*args, 1e-3, activation)[0]).sum(), (0, 1, 2))(x, scale, bias)
     for one, two in zip(found, jax.grad(definition, (0, 1, 2))(x, scale, bias), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-5, atol=2e-5)

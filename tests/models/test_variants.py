@@ -10,8 +10,8 @@ from ns_jax.models.base import build_network
 from ns_jax.models.registry import ARCHITECTURES, get_architecture
 from ns_jax.parallel.mesh import parameter_path
 
-# B0 to B7 and L2: the official counts (1000 classes). L0, L1: the paper's rounded figures are 140M and
-# 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.
+# B0 to B7 and L2: the official counts (1000 classes). Lite0 to Lite4: those of timm 1.0.31. L0, L1: the paper's rounded
+# figures are 140M and 273M. The two small ones have no outside reference; their numbers keep them from changing unseen.
 PARAMETERS = {
     "efficientnet-b0": 5_288_548,
     "efficientnet-b1": 7_794_184,
@@ -24,6 +24,11 @@ PARAMETERS = {
     "efficientnet-l0": 140_764_664,
     "efficientnet-l1": 272_630_564,
     "efficientnet-l2": 480_309_308,
+    "efficientnet-lite0": 4_652_008,
+    "efficientnet-lite1": 5_416_680,
+    "efficientnet-lite2": 6_092_072,
+    "efficientnet-lite3": 8_197_096,
+    "efficientnet-lite4": 13_006_568,
     "efficientnet-b0-svhn": 5_288_548,
     "efficientnet-small": 322_008,
     "resnet-50": 25_557_032,
@@ -67,6 +72,14 @@ def test_l2_is_as_deep_and_wide_as_the_paper_says():
     l2 = get_architecture("efficientnet-l2")
     assert [l2.round_repeats(group.repeats) for group in l2.groups] == [6, 11, 11, 16, 16, 22, 6]
     assert [l2.round_filters(group.filters) for group in l2.groups] == [72, 104, 176, 344, 480, 824, 1376]
+
+
+def test_ends_of_lite_are_not_scaled():
+    """Stem, head, and the repeats of the first and last group (the official code's `fix_head_stem`)."""
+    lite4, b4 = get_architecture("efficientnet-lite4"), get_architecture("efficientnet-b4")
+    assert (lite4.stem_width, lite4.head_width, lite4.repeats) == (32, 1280, (1, 4, 4, 6, 6, 8, 1))
+    assert (b4.stem_width, b4.head_width, b4.repeats) == (48, 1792, (2, 4, 4, 6, 6, 8, 2))
+    assert [lite4.round_filters(group.filters) for group in lite4.groups] == [24, 32, 56, 112, 160, 272, 448]
 
 
 def test_unknown_variant_names_the_nearest():

@@ -1,7 +1,8 @@
 """What each weight of an EfficientNet is called elsewhere, and how its array is laid out there.
 
 Schemes: 'tf' (official TensorFlow checkpoints), 'timm' (PyTorch state dicts of timm's
-tf_efficientnet_*), 'npz' (efficientnet-jax, which keeps PyTorch's layout).
+tf_efficientnet_*), 'npz' (efficientnet-jax, which keeps PyTorch's layout), 'efficientnet_pytorch' (state dicts of
+lukemelas' package of that name, and of efficientnet-lite-pytorch, which took its names).
 Keys of this project are paths as in 'params/blocks_3/expand/kernel'.
 """
 
@@ -34,50 +35,61 @@ class Layer:
     tf: str
     timm: str
     npz: str
+    efficientnet_pytorch: str
 
 
-# Layers of a block in order: ours, kind, TensorFlow's, timm's and efficientnet-jax's name of it. Keras numbers the
-# layers of one class within a block, and PyTorch its batch norms: the first of a block that does not expand is what
-# the second of one that does is.
+# Layers of a block in order: ours, kind, TensorFlow's, timm's, efficientnet-jax's and efficientnet_pytorch's name of
+# it. Keras numbers the layers of one class within a block, and timm its batch norms: the first of a block that does
+# not expand is what the second of one that does is.
 EXPANDING_BLOCK = (
-    ("expand", "conv", "conv2d", "conv_pw", "conv_exp"),
-    ("expand_bn", "bn", "tpu_batch_normalization", "bn1", "bn_exp"),
-    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw"),
-    ("depthwise_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_dw"),
-    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce"),
-    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand"),
-    ("project", "conv", "conv2d_1", "conv_pwl", "conv_pwl"),
-    ("project_bn", "bn", "tpu_batch_normalization_2", "bn3", "bn_pwl"),
+    ("expand", "conv", "conv2d", "conv_pw", "conv_exp", "_expand_conv"),
+    ("expand_bn", "bn", "tpu_batch_normalization", "bn1", "bn_exp", "_bn0"),
+    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw", "_depthwise_conv"),
+    ("depthwise_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_dw", "_bn1"),
+    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce", "_se_reduce"),
+    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand", "_se_expand"),
+    ("project", "conv", "conv2d_1", "conv_pwl", "conv_pwl", "_project_conv"),
+    ("project_bn", "bn", "tpu_batch_normalization_2", "bn3", "bn_pwl", "_bn2"),
 )
 PLAIN_BLOCK = (
-    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw"),
-    ("depthwise_bn", "bn", "tpu_batch_normalization", "bn1", "bn_dw"),
-    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce"),
-    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand"),
-    ("project", "conv", "conv2d", "conv_pw", "conv_pw"),
-    ("project_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_pw"),
+    ("depthwise", "depthwise", "depthwise_conv2d", "conv_dw", "conv_dw", "_depthwise_conv"),
+    ("depthwise_bn", "bn", "tpu_batch_normalization", "bn1", "bn_dw", "_bn1"),
+    ("se/reduce", "conv_bias", "se/conv2d", "se.conv_reduce", "se.reduce", "_se_reduce"),
+    ("se/expand", "conv_bias", "se/conv2d_1", "se.conv_expand", "se.expand", "_se_expand"),
+    ("project", "conv", "conv2d", "conv_pw", "conv_pw", "_project_conv"),
+    ("project_bn", "bn", "tpu_batch_normalization_1", "bn2", "bn_pw", "_bn2"),
 )
 STEM = (
-    Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv"),
-    Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn"),
+    Layer("stem", "conv", "stem/conv2d", "conv_stem", "stem.conv", "_conv_stem"),
+    Layer("stem_bn", "bn", "stem/tpu_batch_normalization", "bn1", "stem.bn", "_bn0"),
 )
 HEAD = (
-    Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw"),
-    Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn"),
-    Layer("classifier", "dense", "head/dense", "classifier", "head.classifier"),
+    Layer("head", "conv", "head/conv2d", "conv_head", "head.conv_pw", "_conv_head"),
+    Layer("head_bn", "bn", "head/tpu_batch_normalization", "bn2", "head.bn", "_bn1"),
+    Layer("classifier", "dense", "head/dense", "classifier", "head.classifier", "_fc"),
 )
 
 
 def layers(variant: EfficientNet) -> list[Layer]:
     """Returns all layers with weights, from the stem to the classifier."""
     result, index = list(STEM), 0
-    for number, group in enumerate(variant.groups):
+    for number, (group, repeats) in enumerate(zip(variant.groups, variant.repeats, strict=True)):
         table = PLAIN_BLOCK if group.expand == 1 else EXPANDING_BLOCK
-        for repeat in range(variant.round_repeats(group.repeats)):
+        for repeat in range(repeats):
             block, torch_block = f"blocks_{index}", f"blocks.{number}.{repeat}"
-            for ours, kind, tf, timm, npz in table:
-                names_of_layer = (f"{block}/{tf}", f"{torch_block}.{timm}", f"{torch_block}.{npz}")
-                result.append(Layer(f"{block}/{ours}", kind, *names_of_layer))
+            for ours, kind, tf, timm, npz, lukemelas in table:
+                if ours.startswith("se/") and not variant.squeeze_excite:
+                    continue
+                result.append(
+                    Layer(
+                        f"{block}/{ours}",
+                        kind,
+                        f"{block}/{tf}",
+                        f"{torch_block}.{timm}",
+                        f"{torch_block}.{npz}",
+                        f"_blocks.{index}.{lukemelas}",
+                    )
+                )
             index += 1
     return result + list(HEAD)
 

@@ -1,4 +1,4 @@
-"""EfficientNet (Tan and Le, 2019) as the official Noisy Student code builds it."""
+"""EfficientNet (Tan and Le, 2019) as the official Noisy Student code builds it, and its Lite form."""
 
 from typing import Any
 
@@ -20,6 +20,8 @@ class MBConv(nn.Module):
     stride: int
     bn_groups: int
     dtype: Any
+    activation: str
+    squeeze_excite: bool
 
     @nn.compact
     def __call__(self, x, train: bool, example_ids, drop_rate):
@@ -27,10 +29,11 @@ class MBConv(nn.Module):
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
         if self.group.expand != 1:
             x = Conv(x.shape[-1] * self.group.expand, dtype=self.dtype, name="expand")(x)
-            x = BatchNorm(name="expand_bn", swish=True, **norm)(x, train)
+            x = BatchNorm(name="expand_bn", activation=self.activation, **norm)(x, train)
         x = DepthwiseConv(self.group.kernel, self.stride, self.dtype, name="depthwise")(x)
-        x = BatchNorm(name="depthwise_bn", swish=True, **norm)(x, train)
-        x = SqueezeExcite(max(1, inputs.shape[-1] // 4), self.dtype, name="se")(x)
+        x = BatchNorm(name="depthwise_bn", activation=self.activation, **norm)(x, train)
+        if self.squeeze_excite:
+            x = SqueezeExcite(max(1, inputs.shape[-1] // 4), self.dtype, name="se")(x)
         x = Conv(self.filters, dtype=self.dtype, name="project")(x)
         x = BatchNorm(name="project_bn", **norm)(x, train)
         if self.stride == 1 and inputs.shape[-1] == self.filters:
@@ -74,15 +77,15 @@ class EfficientNetModule(nn.Module):
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         variant = self.variant
         norm = {"groups": self.bn_groups, "dtype": self.dtype}
-        x = Conv(variant.round_filters(variant.stem_filters), 3, 2, dtype=self.dtype, name="stem")(images)
-        x = BatchNorm(name="stem_bn", swish=True, **norm)(x, train and not self.frozen_blocks)
+        x = Conv(variant.stem_width, 3, 2, dtype=self.dtype, name="stem")(images)
+        x = BatchNorm(name="stem_bn", activation=variant.activation, **norm)(x, train and not self.frozen_blocks)
         loops = equal_blocks(variant, self.frozen_blocks) if self.scan_blocks else []
         loop_at = {blocks[0]: blocks for blocks in loops}
         index, reductions = 0, []
-        for group in variant.groups:
+        for group, repeats in zip(variant.groups, variant.repeats, strict=True):
             if group.stride > 1:
                 reductions.append(x)
-            end, stride = index + variant.round_repeats(group.repeats), group.stride
+            end, stride = index + repeats, group.stride
             while index < end:
                 blocks = loop_at.get(index, range(index, index + 1))
                 mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
@@ -91,8 +94,8 @@ class EfficientNetModule(nn.Module):
                 if index == self.frozen_blocks:
                     x = lax.stop_gradient(x)
         reductions.append(x)
-        x = Conv(variant.round_filters(variant.head_filters), dtype=self.dtype, name="head")(x)
-        x = BatchNorm(name="head_bn", swish=True, **norm)(x, train)
+        x = Conv(variant.head_width, dtype=self.dtype, name="head")(x)
+        x = BatchNorm(name="head_bn", activation=variant.activation, **norm)(x, train)
         pooled = x.astype(jnp.float32).mean((1, 2))
         if features_only:
             maps = {f"reduction_{i}": activation for i, activation in enumerate(reductions, 1)}
@@ -106,7 +109,16 @@ class EfficientNetModule(nn.Module):
         variant = self.variant
         drop_rates = [self.stochastic_depth_rate * i / variant.num_blocks for i in blocks]
         name = f"blocks_{blocks[0]}" if len(blocks) == 1 else loop_name(blocks)
-        block = MBConv(group, variant.round_filters(group.filters), stride, self.bn_groups, self.dtype, name=name)
+        block = MBConv(
+            group,
+            variant.round_filters(group.filters),
+            stride,
+            self.bn_groups,
+            self.dtype,
+            variant.activation,
+            variant.squeeze_excite,
+            name=name,
+        )
 
         def call(block, x, drop_rate):
             return block(x, train, example_ids, drop_rate)

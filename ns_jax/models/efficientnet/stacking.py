@@ -17,8 +17,8 @@ NAME = re.compile(r"blocks_(\d+)_to_(\d+)")
 def equal_blocks(variant: EfficientNet, frozen_blocks: int = 0) -> list[range]:
     """Indices of at least two consecutive blocks with the same shapes, none across the end of the frozen ones."""
     loops, start = [], 0
-    for group in variant.groups:
-        end = start + variant.round_repeats(group.repeats)
+    for repeats in variant.repeats:
+        end = start + repeats
         # The first block of a group has other filters, and maybe a stride.
         parts = [range(start + 1, end)]
         if start + 1 < frozen_blocks < end:

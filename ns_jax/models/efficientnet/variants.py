@@ -4,6 +4,10 @@ Sources: width, depth, resolution, dropout and the block strings of B0 to B7 are
 code; L0, L1 and L2 those of Table 7 (v1) / Table 8 (v4) of the Noisy Student paper. The evaluation crop is that of
 noisystudent's preprocessing.py, CROP_PADDING = 32; the later tpu code takes 0.875 at every size. The 32 px
 variant is the official SVHN experiment (strides of block groups 2 and 3 set to 1).
+
+Lite0 to Lite4 are those of the official `efficientnet/lite`: its efficientnet_lite_builder.py has width, depth,
+resolution, dropout, (image - 127) / 128 and batch norm's momentum and epsilon, which are those of B0 to B7; its
+main.py trains and evaluates them on images resized bilinearly.
 """
 
 import dataclasses
@@ -48,7 +52,17 @@ SMALL_GROUPS = (
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNet(Architecture):
-    """A variant that scales the blocks of B0 by `width` and `depth`."""
+    """A variant that scales the blocks of B0 by `width` and `depth`.
+
+    Attributes:
+      dropout_rate: before the classifier.
+      width, depth: factors of channels and of blocks a group.
+      groups: blocks before scaling.
+      stem_filters, head_filters: channels of the first and the last convolution before scaling.
+      activation: after batch norm, a name of `models.ops.batch_norm.ACTIVATIONS`.
+      squeeze_excite: whether blocks have it.
+      scale_ends: whether stem, head and the repeats of the first and the last group are scaled; Lite's are not.
+    """
 
     name: str
     inputs: ImageInputs
@@ -58,6 +72,9 @@ class EfficientNet(Architecture):
     groups: tuple[BlockGroup, ...] = EFFICIENTNET_GROUPS
     stem_filters: int = 32
     head_filters: int = 1280
+    activation: str = "swish"
+    squeeze_excite: bool = True
+    scale_ends: bool = True
 
     can_scan = True
     can_remat = True
@@ -74,8 +91,26 @@ class EfficientNet(Architecture):
         return math.ceil(self.depth * repeats)
 
     @property
+    def stem_width(self) -> int:
+        """Channels of the first convolution."""
+        return self.round_filters(self.stem_filters) if self.scale_ends else self.stem_filters
+
+    @property
+    def head_width(self) -> int:
+        """Channels of the last convolution."""
+        return self.round_filters(self.head_filters) if self.scale_ends else self.head_filters
+
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        """Number of blocks of each group."""
+        scaled = [self.round_repeats(group.repeats) for group in self.groups]
+        if not self.scale_ends:
+            scaled[0], scaled[-1] = self.groups[0].repeats, self.groups[-1].repeats
+        return tuple(scaled)
+
+    @property
     def num_blocks(self) -> int:
-        return sum(self.round_repeats(group.repeats) for group in self.groups)
+        return sum(self.repeats)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -119,9 +154,11 @@ class EfficientNet(Architecture):
 
     def foreign_widths(self, scheme: str) -> dict[str, int]:
         known = self.foreign_names(scheme)
+        last_block = f"params/blocks_{self.num_blocks - 1}/project/kernel"  # Lite's stems and heads are all equal
         return {
-            known["params/stem/kernel"].name: self.round_filters(self.stem_filters),
-            known["params/head/kernel"].name: self.round_filters(self.head_filters),
+            known["params/stem/kernel"].name: self.stem_width,
+            known[last_block].name: self.round_filters(self.groups[-1].filters),
+            known["params/head/kernel"].name: self.head_width,
         }
 
 
@@ -133,6 +170,14 @@ def is_leading(layer: str, blocks: int) -> bool:
 
 def _imagenet(name: str, resolution: int, test_resolution: int, dropout_rate: float, width: float, depth: float):
     return EfficientNet(name, ImageInputs(resolution, test_resolution), dropout_rate, width, depth)
+
+
+def _lite(name: str, resolution: int, dropout_rate: float, width: float, depth: float):
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    inputs = ImageInputs(resolution, resolution, interpolation="bilinear", mean=mean, std=std)
+    return EfficientNet(
+        name, inputs, dropout_rate, width, depth, activation="relu6", squeeze_excite=False, scale_ends=False
+    )
 
 
 _SVHN = ImageInputs(32, 32, crop_padding=0, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970))
@@ -150,6 +195,12 @@ _VARIANTS = (
     _imagenet("efficientnet-l0", 380, 600, 0.5, 2.8, 3.7),
     _imagenet("efficientnet-l1", 380, 600, 0.5, 3.9, 3.7),
     _imagenet("efficientnet-l2", 475, 800, 0.5, 4.3, 5.3),
+    #     name                train and test dropout width depth
+    _lite("efficientnet-lite0", 224, 0.2, 1.0, 1.0),
+    _lite("efficientnet-lite1", 240, 0.2, 1.0, 1.1),
+    _lite("efficientnet-lite2", 260, 0.3, 1.1, 1.2),
+    _lite("efficientnet-lite3", 280, 0.3, 1.2, 1.4),
+    _lite("efficientnet-lite4", 300, 0.3, 1.4, 1.8),
     EfficientNet("efficientnet-b0-svhn", _SVHN, 0.2, groups=SVHN_GROUPS),
     EfficientNet("efficientnet-small", _SMALL, 0.2, groups=SMALL_GROUPS, stem_filters=16, head_filters=256),
     EfficientNet("efficientnet-small-1.5", _SMALL, 0.2, 1.5, 1.5, SMALL_GROUPS, stem_filters=16, head_filters=256),

@@ -1,4 +1,4 @@
-"""Batch norm over groups of the batch, with the swish that follows it."""
+"""Batch norm over groups of the batch, with the activation that follows it."""
 
 import functools
 from collections.abc import Callable
@@ -19,46 +19,59 @@ def _per_group(values):
     return values[:, None, None, None, :]
 
 
-def _affine(x, factor, shift, swish: bool):
+def _swish_gradient(g, z):
+    gate = nn.sigmoid(z)
+    return g * (gate * (1.0 + z * (1.0 - gate)))
+
+
+def _relu6_gradient(g, z):
+    return jnp.where((z > 0.0) & (z < 6.0), g, 0.0)
+
+
+ACTIVATIONS = {  # name -> (function of z, gradient of z from that of the function's value and z)
+    "": (lambda z: z, lambda g, z: g),
+    "swish": (nn.swish, _swish_gradient),
+    "relu6": (nn.relu6, _relu6_gradient),
+}
+
+
+def _affine(x, factor, shift, activation: str):
     z = x.astype(jnp.float32) * _per_group(factor) + _per_group(shift)
-    return (nn.swish(z) if swish else z).astype(x.dtype)
+    return ACTIVATIONS[activation][0](z).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalize(x, scale, bias, epsilon: float, swish: bool):
+def normalize(x, scale, bias, epsilon: float, activation: str):
     """Normalises by the statistics of each group. Its gradient is the closed form.
 
     Args:
       x: [groups, N, H, W, C], float32 or bfloat16.
       scale: float32 [C], as is `bias`.
       epsilon: added to the variance.
-      swish: whether the activation follows.
+      activation: name of what follows, a key of ACTIVATIONS.
 
     Returns:
       (y of the shape and dtype of `x`; mean and biased variance, float32 [groups, C], which pass on
       no gradient).
     """
-    return _forward(x, scale, bias, epsilon, swish)[0]
+    return _forward(x, scale, bias, epsilon, activation)[0]
 
 
-def _forward(x, scale, bias, epsilon, swish):
+def _forward(x, scale, bias, epsilon, activation):
     x32 = x.astype(jnp.float32)
     mean = x32.mean(AXES)
     var = jnp.maximum((x32 * x32).mean(AXES) - mean * mean, 0.0)
     inverse = lax.rsqrt(var + epsilon)
     factor = scale[None] * inverse
     shift = bias[None] - mean * factor
-    return (_affine(x, factor, shift, swish), mean, var), (x, mean, inverse, factor, shift)
+    return (_affine(x, factor, shift, activation), mean, var), (x, mean, inverse, factor, shift)
 
 
-def _backward(epsilon, swish, residuals, gradients):
+def _backward(epsilon, activation, residuals, gradients):
     del epsilon
     x, mean, inverse, factor, shift = residuals
     g, x32 = gradients[0].astype(jnp.float32), x.astype(jnp.float32)
-    if swish:
-        z = x32 * _per_group(factor) + _per_group(shift)
-        gate = nn.sigmoid(z)
-        g = g * (gate * (1.0 + z * (1.0 - gate)))
+    g = ACTIVATIONS[activation][1](g, x32 * _per_group(factor) + _per_group(shift))
     count = float(x[0, ..., 0].size)  # more than an int32 holds, in L2's first blocks on a pod
     bias_grad = g.sum(AXES)
     scale_grad = (g * (x32 - _per_group(mean))).sum(AXES) * inverse
@@ -77,11 +90,12 @@ class BatchNorm(nn.Module):
 
     With the batch split over devices in order, a group of consecutive examples is a group of
     consecutive devices, so statistics need no more communication than the group has devices.
-    The running mean and (biased) variance move towards the average over the groups.
+    The running mean and (biased) variance move towards the average over the groups. `activation`, a key of
+    ACTIVATIONS, is applied to the result.
     """
 
     groups: int = 1
-    swish: bool = False
+    activation: str = ""
     momentum: float = BN_MOMENTUM
     epsilon: float = BN_EPSILON
     scale_init: Callable = nn.initializers.ones_init()
@@ -98,9 +112,9 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             shift = bias - running_mean.value * factor
-            return _affine(x[None], factor[None], shift[None], self.swish)[0]
+            return _affine(x[None], factor[None], shift[None], self.activation)[0]
         grouped = x.reshape(self.groups, x.shape[0] // self.groups, *x.shape[1:])
-        y, mean, var = normalize(grouped, scale, bias, self.epsilon, self.swish)
+        y, mean, var = normalize(grouped, scale, bias, self.epsilon, self.activation)
         if not self.is_initializing():
             move = 1.0 - self.momentum
             running_mean.value += move * (lax.stop_gradient(mean).mean(0) - running_mean.value)
