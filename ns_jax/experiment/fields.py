@@ -106,6 +106,11 @@ TABLE = (
                                                           "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
+    ("head_init",               "classes",  one_of("classes", "inputs"),
+                                                          "a fresh classifier is uniform in +-1/sqrt(classes), the "
+                                                          "official form, or +-1/sqrt(features): for few classes"),
+    ("bn_momentum",             Unset(float), RATE,       "of batch norm's moving averages; None: the model's own, "
+                                                          "0.99, which takes hundreds of steps"),
     ("bn_group_size",           0,          BN_GROUP,     "devices that share batch norm statistics; 0: all of them; "
                                                           "-1: the official groups, see run/settings.py"),
     # --- Data: a source is mnist5k:SPLIT, folder:PATH, tfds:NAME/SPLIT or package.module:function:REST

@@ -93,6 +93,9 @@ class BuildOptions:
       frozen_blocks: number of leading blocks (plus the stem) that are frozen: eval-mode batch norm, no gradient.
       scan_blocks: runs equal blocks as a loop.
       remat: computes activations again in the backward pass.
+      bn_momentum: how much of its moving averages batch norm keeps at a step; the architecture's own where None.
+      head_init: what bounds the kernel of a fresh head, drawn uniformly from +-1/sqrt: 'classes', their number (the
+        official code's), or 'inputs', the number of features, for few classes.
     """
 
     dtype: Any = jnp.float32
@@ -102,6 +105,8 @@ class BuildOptions:
     frozen_blocks: int = 0
     scan_blocks: bool = False
     remat: bool = False
+    bn_momentum: float | None = None
+    head_init: str = "classes"
 
 
 class Architecture(abc.ABC):

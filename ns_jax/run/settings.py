@@ -27,6 +27,8 @@ def build_options(config: ConfigDict, bn_groups: int = 1) -> BuildOptions:
         frozen_blocks=config.frozen_blocks,
         scan_blocks=config.parallel.scan_blocks,
         remat=config.parallel.remat,
+        bn_momentum=config.bn_momentum,
+        head_init=config.head_init,
     )
 
 
