@@ -16,6 +16,7 @@ from tests import experiments
 from tests.conftest import REPO
 from tests.data.sources.test_sources import write_image
 from tests.interop.weights import random_artifact
+from tests.tiny_model import TINY
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 # The suite has time for one, which has every stage; the others are slow tests.
@@ -23,10 +24,10 @@ IN_THE_SUITE = ("l2_iter3",)
 
 
 def shrink(config, folder):
-    """Eight labeled and eight unlabeled images of two classes, 32 px, the small model, two steps a stage."""
+    """Eight labeled and eight unlabeled images of two classes, 32 px, a tiny model, two steps a stage."""
     images = {name: f"folder:{folder / name}" for name in ("labeled", "unlabeled", "test")}
     with config.unlocked():
-        config.variant, config.dtype, config.resolution = "efficientnet-small", "float32", 32
+        config.variant, config.dtype, config.resolution = TINY, "float32", 32
         config.test_resolution = None
         config.data.labeled, config.data.test = images["labeled"], images["test"]
         if config.data.unlabeled:
@@ -40,9 +41,9 @@ def shrink(config, folder):
         config.min_confidence, config.images_per_class = 0.0, min(config.images_per_class, 8)
         config.max_confidence, config.unlabeled_fraction = 1.0, max(config.unlabeled_fraction, 0.5)
         config.train_epochs, config.warmup_epochs, config.schedule_start_epoch = 2.0, 1.0, 0.0
-        config.frozen_blocks = min(config.frozen_blocks, 3)
+        config.frozen_blocks = min(config.frozen_blocks, 1)
         if config.finetune.epochs:
-            config.finetune.update({"epochs": 2.0, "frozen_blocks": min(config.finetune.frozen_blocks, 3)})
+            config.finetune.update({"epochs": 2.0, "frozen_blocks": min(config.finetune.frozen_blocks, 1)})
             config.finetune.resolution = config.finetune.resolution and 40
         config.unlabeled_ratio = min(config.unlabeled_ratio, 2)
         config.parallel.shard_state = min(config.parallel.shard_state, 8)
@@ -71,7 +72,7 @@ def folder(tmp_path_factory):
             write_image(path / part / ("cat", "dog")[number % 2] / f"{number}.png", number)
     for number in range(8):
         write_image(path / "unlabeled" / f"{number}.png", 20 + number)
-    teacher = random_artifact("efficientnet-small", 2)
+    teacher = random_artifact(TINY, 2)
     teacher.metadata["class_names"] = ["cat", "dog"]
     formats.write(epath.Path(path / "teacher"), teacher, "artifact")
     return path

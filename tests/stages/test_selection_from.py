@@ -18,7 +18,9 @@ from ns_jax.pseudo_labels.store import LabelStore, Selection
 from ns_jax.run import orchestrate
 from ns_jax.stages.train import online_examples
 from tests.interop.weights import random_artifact
+from tests.tiny_model import TINY
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CLASSES = tuple(map(str, range(10)))
 
 
@@ -27,8 +29,8 @@ def teachers(tmp_path_factory):
     """Two teachers of random weights, and the run of one that labels the test images and selects by its labels."""
     folder = epath.Path(tmp_path_factory.mktemp("teachers"))
     for seed in (0, 1):
-        metadata = model_metadata(get_architecture("efficientnet-small"), 10, class_names=list(CLASSES))
-        save_artifact(folder / f"teacher_{seed}", random_artifact("efficientnet-small", 10, seed).variables, metadata)
+        metadata = model_metadata(get_architecture(TINY), 10, class_names=list(CLASSES))
+        save_artifact(folder / f"teacher_{seed}", random_artifact(TINY, 10, seed).variables, metadata)
     label_and_select(folder / "run", folder / "teacher_0", images_per_class=150)
     return folder
 
@@ -37,6 +39,7 @@ def student(teacher, **fields):
     config = mnist5k.get_config("control")
     config.data.unlabeled, config.unlabeled_ratio, config.teacher = "mnist5k:test", 4, str(teacher)
     config.min_confidence, config.labeled_batch_size, config.eval_batch_size = 0.11, 48, 240
+    config.variant = TINY
     config.update(fields)
     return config
 
