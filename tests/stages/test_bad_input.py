@@ -73,9 +73,7 @@ def test_own_folders_with_a_broken_image(tmp_path, folder, caplog):
     broken.write_bytes(broken.read_bytes()[:-40])
     fields = {"data__labeled": f"folder:{folder}", "data__test": f"folder:{folder}", "train_epochs": 1.0}
     fields |= {"variant": TINY, "labeled_batch_size": 8, "eval_batch_size": 8}
-    command.assert_refused(
-        tmp_path / "w", "cat/1.jpg", "max_broken_fraction=0.0625", config=SUPERVISED, **fields
-    )
+    command.assert_refused(tmp_path / "w", "cat/1.jpg", "max_broken_fraction=0.0625", config=SUPERVISED, **fields)
     command.run_here(tmp_path / "v", config=SUPERVISED, data__max_broken_fraction=0.0625, **fields)
     assert "skipped the broken image cat/1.jpg" in caplog.text
     evaluation = json.loads((tmp_path / "v" / "evaluations/test.json").read_text())
