@@ -190,7 +190,7 @@ def test_a_file_that_makes_no_config(text, words, tmp_path):
     "spec, words",
     [
         ("configs/mnist5.py", "no file configs/mnist5.py, did you mean configs/mnist5k.py"),
-        ("configs/b0_teacher.py:x", "get_config takes no argument"),
+        ("configs/b2_teacher.py:x", "get_config takes no argument"),
         ("configs/b0_ns.py:x", "the argument is one of same_teacher, l2_teacher; not 'x'"),
         ("configs", "is not a file"),
         ("README.md", "a Python file"),

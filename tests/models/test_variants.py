@@ -31,6 +31,7 @@ PARAMETERS = {
     "efficientnet-lite4": 13_006_568,
     "efficientnet-b0-svhn": 5_288_548,
     "efficientnet-small": 322_008,
+    "efficientnet-small-1.5": 609_268,
     "resnet-50": 25_557_032,
 }
 
