@@ -19,6 +19,18 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}"
 
 
+def _check_configuration(name: str, dataset: str) -> None:
+    """Raises UserError, with those that there are, if `dataset`, NAME/CONFIG[:VERSION], names no configuration."""
+    import tensorflow_datasets as tfds
+
+    title, slash, configuration = dataset.partition(":")[0].partition("/")
+    known = [config.name for config in tfds.builder_cls(title).BUILDER_CONFIGS]
+    if slash and configuration not in known:
+        raise UserError(
+            f"tfds:{name}: {title} has no configuration {configuration!r}; there are {', '.join(known) or 'none'}"
+        )
+
+
 def _make_builder(name: str, dataset: str, data_dir: str):
     """The builder of `dataset`, NAME[/CONFIG][:VERSION]; nothing is downloaded yet."""
     import tensorflow_datasets as tfds
@@ -29,6 +41,7 @@ def _make_builder(name: str, dataset: str, data_dir: str):
     except tfds.core.registered.DatasetNotFoundError:
         raise UserError(f"tfds:{name}: TensorFlow Datasets has no data set {dataset!r}") from None
     except (AssertionError, KeyError, TypeError, ValueError) as error:  # no such configuration or version
+        _check_configuration(name, dataset)
         raise UserError(f"tfds:{name}: cannot open {dataset!r} ({_first_line(error)})") from None
 
 

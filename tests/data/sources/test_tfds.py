@@ -80,7 +80,7 @@ def test_configurations_versions_and_splits(data_dir, name, count):
     [
         ("tfds:ns_jax_shapes/few", "'few' is a configuration of ns_jax_shapes, not a split: .* tfds:.*/few/train"),
         ("tfds:ns_jax_shapes/few/test", "cannot read split 'test' .*there are train"),
-        ("tfds:ns_jax_shapes/none/train", "cannot open 'ns_jax_shapes/none' .*none"),
+        ("tfds:ns_jax_shapes/none/train", "has no configuration 'none'; there are many, few"),
         ("tfds:ns_jax_shapes:9.9.9/train", "cannot open 'ns_jax_shapes:9.9.9'"),
         ("tfds:ns_jax_texts/train", "needs the features image and label; the data set has text"),
     ],
@@ -117,3 +117,9 @@ def test_fashion_mnist(tmp_path):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match="apt-get install dataset-fashion-mnist"):
         import_files(str(tmp_path), str(tmp_path))
+
+
+def test_configurations_that_there_are_are_listed():
+    message = r"imagenet2012_subset has no configuration '20pct'; there are 1pct, 10pct$"
+    with pytest.raises(UserError, match=message):
+        open_source("tfds:imagenet2012_subset/20pct/train")
