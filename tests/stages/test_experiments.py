@@ -51,7 +51,6 @@ def shrink(config, folder):
             for field in (
                 "min_confidence",
                 "max_confidence",
-                "images_per_class",
                 "train_epochs",
                 "unlabeled_fraction",
                 "unlabeled_ratio",
@@ -59,6 +58,8 @@ def shrink(config, folder):
             ):
                 if field in overrides:
                     del overrides[field]
+            if "images_per_class" in overrides:
+                overrides["images_per_class"] = min(overrides["images_per_class"], 8)  # 0 means without balance
             if "finetune" in overrides:
                 overrides["finetune"]["epochs"] = 2.0
     return config
