@@ -102,7 +102,7 @@ class TorchFile:
             ) from None
 
     def array(self, tensor: Tensor) -> np.ndarray:
-        """The elements of a tensor, in its dtype. Raises UserError where the file has changed or is damaged."""
+        """A copy of a tensor's elements, in its dtype. Raises UserError where the file has changed or is damaged."""
         if self._last is None or self._last[0] is not tensor.storage:
             try:
                 data = self._read(tensor.storage)
@@ -113,7 +113,7 @@ class TorchFile:
             self._last = (tensor.storage, np.frombuffer(data, tensor.dtype))
         strides = [stride * tensor.dtype.itemsize for stride in tensor.strides]
         elements = self._last[1][tensor.offset :]
-        return np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False)
+        return np.array(np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False))
 
     def _refuse(self, reason: str) -> NoReturn:
         raise UserError(f"{self._path} {reason}")
