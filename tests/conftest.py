@@ -26,6 +26,7 @@ def compilation_cache(tmp_path_factory):
     folder.mkdir(exist_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # of the processes that tests start
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
 
 

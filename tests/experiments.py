@@ -2,23 +2,44 @@
 
 import importlib
 
-from ns_jax.configs import ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start
+from ns_jax.configs import (
+    ablation_amount,
+    ablation_balancing,
+    ablation_joint,
+    ablation_larger_student,
+    ablation_noise,
+    ablation_ratio,
+    ablation_soft_hard,
+    ablation_warm_start,
+)
 
 NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small"}
 FORMS = {
     "mnist5k": ("chain", "control", "smoke"),
-    "svhn": ("chain", "teacher"),
+    "svhn": ("online", "offline", "teacher"),
     "resnet50": ("teacher", "student"),
     "imagenet_10pct": ("b0", "b7"),
-    "ablation_soft_hard": ("soft_0.9", "hard_0.3", "hard_0.3,small"),
-    "ablation_larger_student": ("b0_b1", "b4_b5"),
-    "ablation_balancing": ("unbalanced", "unbalanced,small"),
+    "b0_teacher": ("randaugment", "plain"),
+    "b1_teacher": ("randaugment", "plain"),
+    "ablation_larger_student": (*ablation_larger_student.PAIRS, "b0_b1,small", "b0_b0,small"),
 }
-for _module in (ablation_amount, ablation_joint, ablation_noise, ablation_ratio, ablation_warm_start):
+FURTHER = {
+    ablation_noise: ("1.3M_teacher", *ablation_noise.ROWS_1_3M, "no_aug,small"),
+    ablation_ratio: (*ablation_ratio.L2_ROWS, "28,small"),
+    ablation_soft_hard: ("hard_0.3,small",),
+}
+for _module in (
+    ablation_amount, ablation_balancing, ablation_joint, ablation_noise, ablation_ratio, ablation_soft_hard,
+    ablation_warm_start,
+):  # fmt: skip
     _rows = list(_module.ROWS)
-    FORMS[_module.__name__.removeprefix("ns_jax.configs.")] = (*_rows, f"{_rows[-1]},small")
+    _others = [f"{model}_{row}" for model in getattr(_module, "OTHERS", ()) for row in _rows]
+    _further = FURTHER.get(_module, (f"{_rows[-1]},small",))
+    FORMS[_module.__name__.removeprefix("ns_jax.configs.")] = (*_rows, *_others, *_further)
 for _model in range(8):
     FORMS[f"b{_model}_ns"] = ("same_teacher", "l2_teacher")
+for _iteration in (1, 2, 3):
+    FORMS[f"l2_iter{_iteration}"] = ("official_loss", "paper_loss")
 
 
 def names(folder) -> list[str]:

@@ -17,7 +17,9 @@ from tests.conftest import REPO
 
 PARSE = """
 import json, sys
+from absl import flags
 from ns_jax.command_line import FLAGS, parse_flags
+flags.mark_flag_as_required("config")
 rest = parse_flags(sys.argv)
 values = FLAGS.config.to_dict()
 print(json.dumps([rest[1:], values, FLAGS.stages]))

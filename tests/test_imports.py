@@ -10,7 +10,7 @@ from tests.conftest import REPO
 # the tables of stages and evaluations name, they name by import path.
 LAYERS = (
     {"errors", "version"},
-    {"registry", "files", "host_memory"},
+    {"registry", "files", "host_memory", "interrupt"},
     {"models", "data", "pseudo_labels", "parallel"},
     {"artifact", "experiment"},
     {"training", "interop"},
@@ -21,7 +21,7 @@ LAYERS = (
     {"planning"},
     {"stages"},
     {"__init__", "command_line"},
-    {"main", "plan", "predict", "convert"},
+    {"main", "plan", "predict", "convert", "deduplicate"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may

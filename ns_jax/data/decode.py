@@ -11,7 +11,7 @@ def decode_image(encoded, window=None):
     """Decodes a JPEG, PNG, GIF or BMP to uint8 [H, W, 3], within `window` if there is one.
 
     Where a JPEG's colours have a lower resolution, the outermost pixels of a window differ a little
-    from those of the whole image, as in the official code.
+    from those of the whole image, as in the official tpu code (noisystudent's decodes all of it).
 
     Args:
       encoded: the bytes, a string scalar.

@@ -20,7 +20,7 @@ def train_window(augmentation: Augmentation, view: View | None, seed):
     if view is None:
         return None
     if augmentation.crop:
-        return AUGMENTATIONS.get(augmentation.crop)(view, seed)
+        return AUGMENTATIONS.get(augmentation.crop)(view, seed, augmentation)
     if augmentation.operations and not view.crop_padding:
         return None  # the square is cut after decoding, and an image of the right size is taken as it is
     return center_window(view)

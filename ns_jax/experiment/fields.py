@@ -72,6 +72,7 @@ SOME_EPOCHS = number("(0, 1e6]")
 PIXELS = number("[1, 4096]")
 BLOCKS = number("[0, 10000]")
 DEVICES = number("[0, 1000000]")
+BN_GROUP = number("[-1, 1000000]")
 BATCH = number("[1, 1000000]")
 RATIO = number("[0, 10000]")
 OPS = number("[0, 100]")
@@ -97,17 +98,28 @@ TABLE = (
     ("variant",                 "efficientnet-b0", name,  "name of models/registry.py, or package.module:factory"),
     ("dtype",                   "bfloat16", one_of("bfloat16", "float32"),
                                                           "of the computation; parameters are float32"),
+    ("prediction_dtype",        Unset(str), one_of("bfloat16", "float32"),
+                                                          "of labelling and evaluation; None: that in which the "
+                                                          "teacher was trained, and dtype"),
     ("init_from",               "",         text,         "start of training: '' (random), 'teacher', or any model "
                                                           "that ns_jax.load opens, as 'efficientnet-lite0'; the head "
                                                           "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
-    ("bn_group_size",           0,          DEVICES,      "devices that share batch norm statistics; 0: all of them"),
+    ("head_init",               "classes",  one_of("classes", "inputs"),
+                                                          "a fresh classifier is uniform in +-1/sqrt(classes), the "
+                                                          "official form, or +-1/sqrt(features): for few classes"),
+    ("bn_momentum",             Unset(float), RATE,       "of batch norm's moving averages; None: the model's own, "
+                                                          "0.99, which takes hundreds of steps"),
+    ("bn_group_size",           0,          BN_GROUP,     "devices that share batch norm statistics; 0: all of them; "
+                                                          "-1: the official groups, see run/settings.py"),
     # --- Data: a source is mnist5k:SPLIT, folder:PATH, tfds:NAME/SPLIT or package.module:function:REST
     ("data.labeled",            "",         text,         "images to train on"),
     ("data.unlabeled",          "",         text,         "images to pseudo-label; '': supervised training"),
     ("data.test",               "",         text,         "images to evaluate on"),
     ("data.dir",                "",         text,         "where TFDS keeps its data; '': its default", RUN_ONLY),
+    ("data.exclude",            "",         text,         "file of python -m ns_jax.deduplicate: the unlabeled images "
+                                                          "that it names are not used; '': all are"),
     ("data.max_broken_fraction", 0.0,       RATE,         "undecodable images that may be skipped (folders)"),
     # --- Preprocessing -----------------------------------------------------------------------------
     ("resolution",              Unset(int), PIXELS,       "of training, pixels"),
@@ -116,6 +128,7 @@ TABLE = (
                                                           "operations of training images in order: names of data/ops "
                                                           "or import paths; (): the clean centre crop"),
     ("augment_unlabeled",       Unset(tuple), names,      "of pseudo-labeled images; None: as augment"),
+    ("crop_min_area",           0.08,       SHARE,        "smallest share of the area that 'random_area' takes"),
     ("cutout_size",             16,         PIXELS,       "side of the square of operation 'cutout', pixels"),
     # --- Noise of the student ----------------------------------------------------------------------
     ("noise.dropout_rate",      Unset(float), RATE,       "before the classifier"),
@@ -160,16 +173,20 @@ TABLE = (
     ("teacher",                 "",         text,         "folder of the teacher's model; a chain fills it in by "
                                                           "itself"),
     ("online_teacher",          False,      boolean,      "True: the teacher labels each batch inside the step (more "
-                                                          "arithmetic, nothing stored); every image is used"),
+                                                          "arithmetic, nothing stored); every image is used, or "
+                                                          "those of selection_from"),
     ("eval_batch_size",         1024,       BATCH,        "of labelling and evaluation, over all devices"),
     ("label_shard_size",        10_000,     SHARD,        "images per pseudo-label file"),
     ("selection",               "confidence", name,       "rule: name of pseudo_labels/rules.py, or import path"),
     ("min_confidence",          0.3,        RATE,         "keep pseudo-labels whose score is above this"),
-    ("max_confidence",          1.0,        SHARE,        "and at most this"),
-    ("unlabeled_fraction",      1.0,        SHARE,        "share of the unlabeled images that is used, drawn at "
-                                                          "random"),
+    ("max_confidence",          1.0,        SHARE,        "and at most this; 1: no limit"),
     ("images_per_class",        130_000,    COUNT,        "keep the most confident, duplicate up to it; 0: no "
                                                           "balancing"),
+    ("unlabeled_fraction",      1.0,        SHARE,        "share of the selected images that is used, drawn at random "
+                                                          "after filter and balance"),
+    ("selection_from",          "",         text,         "folder of a run, or name of an earlier iteration: its "
+                                                          "selection is kept and its images are labeled anew; '': each "
+                                                          "teacher selects by its own labels"),
     # --- Fine-tuning after training (FixRes), on labeled images only -------------------------------
     ("finetune.epochs",         0.0,        EPOCHS,       "0: none"),
     ("finetune.resolution",     Unset(int), PIXELS,       "not below that of training; of the result too"),
@@ -370,12 +387,16 @@ def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
     if not config.online_teacher:
         return
     require(config.data.unlabeled, "online_teacher without data.unlabeled: there is nothing to label")
+    require(not config.noise.teacher, "online_teacher is not noised: set noise.teacher=False")
+    if config.selection_from:
+        return
     every_image = {"min_confidence": 0.0, "max_confidence": 1.0, "images_per_class": 0, "unlabeled_fraction": 1.0}
     for field, value in every_image.items():
         require(
-            config[field] == value, f"online_teacher uses every image, so {field} must be {value}, not {config[field]}"
+            config[field] == value,
+            f"online_teacher uses every image, so {field} must be {value}, not {config[field]}; or name a selection in "
+            "selection_from",
         )
-    require(not config.noise.teacher, "online_teacher is not noised: set noise.teacher=False")
 
 
 CHECKS = (
@@ -415,4 +436,12 @@ def validate(config: ConfigDict) -> None:
         not config.unlabeled_ratio or any(iteration.data.unlabeled for _, iteration in resolved),
         f"unlabeled_ratio={config.unlabeled_ratio} without data.unlabeled: name the unlabeled images, or set "
         "unlabeled_ratio=0 for supervised training",
+    )
+    require(
+        not config.data.exclude or any(iteration.data.unlabeled for _, iteration in resolved),
+        f"data.exclude={config.data.exclude} without data.unlabeled: there is nothing to leave out",
+    )
+    require(
+        not config.selection_from or any(iteration.data.unlabeled for _, iteration in resolved),
+        f"selection_from={config.selection_from} without data.unlabeled: there is nothing to select from",
     )

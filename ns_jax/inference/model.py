@@ -134,8 +134,8 @@ class Model:
     def preprocess(self, image) -> np.ndarray:
         """A file or a uint8 array [H, W, 3] to float32 [resolution, resolution, 3] on the 0..255 scale.
 
-        Resize of the centre crop, bicubic or as the model's metadata says, as the official evaluation does it: neither
-        rounded nor clipped. An array for a model of arrays stays as it is.
+        Resize of the centre crop, bicubic or as the model's metadata says, as noisystudent's evaluation does it (32 px
+        of padding): neither rounded nor clipped. An array for a model of arrays stays as it is.
 
         Raises:
           UserError: not a whole image (names the file), or a file for a model of arrays.

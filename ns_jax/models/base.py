@@ -28,7 +28,8 @@ class ImageInputs:
     Attributes:
       resolution: of training, in pixels.
       test_resolution: of labelling and evaluation, in pixels.
-      crop_padding: the centre crop is the square of size / (size + crop_padding) of the shorter side.
+      crop_padding: the centre crop is the square of size / (size + crop_padding) of the shorter side; 32 in
+        noisystudent's preprocessing.py (the later tpu code has a fraction of 0.875 instead).
       interpolation: of the resize, 'bicubic' or 'bilinear'.
       mean, std: per channel, on the 0..1 scale; the network gets (image / 255 - mean) / std.
     """
@@ -92,6 +93,9 @@ class BuildOptions:
       frozen_blocks: number of leading blocks (plus the stem) that are frozen: eval-mode batch norm, no gradient.
       scan_blocks: runs equal blocks as a loop.
       remat: computes activations again in the backward pass.
+      bn_momentum: how much of its moving averages batch norm keeps at a step; the architecture's own where None.
+      head_init: what bounds the kernel of a fresh head, drawn uniformly from +-1/sqrt: 'classes', their number (the
+        official code's), or 'inputs', the number of features, for few classes.
     """
 
     dtype: Any = jnp.float32
@@ -101,6 +105,8 @@ class BuildOptions:
     frozen_blocks: int = 0
     scan_blocks: bool = False
     remat: bool = False
+    bn_momentum: float | None = None
+    head_init: str = "classes"
 
 
 class Architecture(abc.ABC):

@@ -19,10 +19,20 @@ def conv_kernel_init(key, shape, dtype=jnp.float32):
     return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (k_h * k_w * out)).astype(dtype)
 
 
-def dense_kernel_init(key, shape, dtype=jnp.float32):
-    """Uniform in +-1/sqrt(number of classes) (official code)."""
-    bound = shape[-1] ** -0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+def head_kernel_init(head_init: str) -> Callable:
+    """The initialiser of a classifier's kernel [features, classes], uniform in a bound.
+
+    Args:
+      head_init: 'classes' for +-1/sqrt(classes), as in the official code, which with two classes and trained features
+        starts far from equal probabilities; 'inputs' for +-1/sqrt(features).
+    """
+    axis = {"classes": -1, "inputs": -2}[head_init]
+
+    def init(key, shape, dtype=jnp.float32):
+        bound = shape[axis] ** -0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
 
 
 class Conv(nn.Module):

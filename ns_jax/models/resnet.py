@@ -30,6 +30,7 @@ class ConvBatchNorm(nn.Module):
     stride: int
     bn_groups: int
     dtype: Any
+    bn_momentum: float = BN_MOMENTUM
     last: bool = False
 
     @nn.compact
@@ -47,7 +48,7 @@ class ConvBatchNorm(nn.Module):
         )(x)
         init = nn.initializers.zeros_init() if self.last else nn.initializers.ones_init()
         return BatchNorm(
-            self.bn_groups, momentum=BN_MOMENTUM, epsilon=BN_EPSILON, scale_init=init, dtype=self.dtype, name="bn"
+            self.bn_groups, momentum=self.bn_momentum, epsilon=BN_EPSILON, scale_init=init, dtype=self.dtype, name="bn"
         )(x, train)
 
 
@@ -59,10 +60,11 @@ class Bottleneck(nn.Module):
     drop_rate: float
     bn_groups: int
     dtype: Any
+    bn_momentum: float
 
     @nn.compact
     def __call__(self, x, train: bool, example_ids):
-        common = {"bn_groups": self.bn_groups, "dtype": self.dtype}
+        common = {"bn_groups": self.bn_groups, "dtype": self.dtype, "bn_momentum": self.bn_momentum}
         skip, out = x, self.filters * EXPANSION
         if self.stride > 1 or x.shape[-1] != out:
             skip = ConvBatchNorm(out, 1, self.stride, name="skip", **common)(x, train)
@@ -75,7 +77,7 @@ class Bottleneck(nn.Module):
 class ResNetModule(nn.Module):
     """Images [N, H, W, 3], normalised, to logits [N, num_classes] in float32.
 
-    Attributes and `features_only` are those of `EfficientNetModule`.
+    Attributes and `features_only` are those of `EfficientNetModule`; the official batch norm keeps 0.9.
     """
 
     variant: "ResNet"
@@ -85,10 +87,12 @@ class ResNetModule(nn.Module):
     bn_groups: int = 1
     frozen_blocks: int = 0
     dtype: Any = jnp.float32
+    bn_momentum: float | None = None
 
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
-        stem = ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, name="stem")
+        momentum = BN_MOMENTUM if self.bn_momentum is None else self.bn_momentum
+        stem = ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, momentum, name="stem")
         x = nn.relu(stem(images, train and not self.frozen_blocks))
         reductions = [x]
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
@@ -100,7 +104,7 @@ class ResNetModule(nn.Module):
                 stride = 2 if group > 0 and repeat == 0 else 1
                 drop_rate = self.stochastic_depth_rate * index / self.variant.num_blocks
                 name = f"blocks_{index}"
-                block = Bottleneck(64 * 2**group, stride, drop_rate, self.bn_groups, self.dtype, name=name)
+                block = Bottleneck(64 * 2**group, stride, drop_rate, self.bn_groups, self.dtype, momentum, name=name)
                 mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
                 x = block(x, *mode)
                 index += 1
@@ -133,7 +137,8 @@ class ResNet(Architecture):
 
     def build(self, num_classes: int, options: BuildOptions) -> nn.Module:
         known = dataclasses.asdict(options)
-        del known["scan_blocks"], known["remat"]
+        for without in ("scan_blocks", "remat", "head_init"):
+            del known[without]
         return ResNetModule(self, num_classes, **known)
 
     def is_head(self, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The compiled functions of an iteration and how often it runs them, as shapes: without data, weights or devices."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -18,10 +19,14 @@ from ns_jax.run.training import make_training
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Images and classes of the data sets. The defaults are ImageNet and, unlabeled, the paper's (section 3.1)."""
+    """Images and classes of the data sets. The defaults are ImageNet and, unlabeled, the paper's (section 3.1).
+
+    `selected` of the unlabeled images are labeled where a config has a selection (`selection_from`).
+    """
 
     labeled: int = 1_281_167
     unlabeled: int = 300_000_000
+    selected: int = 81_000_000
     test: int = 50_000
     classes: int = 1000
 
@@ -76,6 +81,9 @@ def result_of(config) -> Teacher:
 def label_programs(config, mesh, counts: Counts, teacher: Teacher) -> list[Program]:
     """Prediction by the teacher, one shard of the unlabeled images a host."""
     sizes = [stop - start for start, stop in shard_ranges(counts.unlabeled, config.label_shard_size)]
+    if config.selection_from:  # selected images lie anywhere: as many shards, with fewer images each
+        share = min(1.0, counts.selected / counts.unlabeled)
+        sizes = [math.ceil(size * share) for size in sizes]
     hosts = num_hosts(mesh)
     rounds = [max(sizes[i : i + hosts]) for i in range(0, len(sizes), hosts)]
     noise_seed = config.seed if config.noise.teacher else None
@@ -107,7 +115,7 @@ def _prediction(
 ) -> Program:
     """`rounds`: images of the busiest host, in each part of the work that hosts begin together."""
     check_divides("eval_batch_size", config.eval_batch_size, mesh)
-    network = _predicting_network(config, model, num_classes)
+    network = _predicting_network(config, model, num_classes, config.prediction_dtype or model.dtype)
     variables = jax.eval_shape(lambda: network.init(0, model.resolution))
     size, size_of_host = config.eval_batch_size, config.eval_batch_size // num_hosts(mesh)
     examples = _array((size, *network.inputs.example_shape(model.resolution)), jnp.float32)
@@ -123,8 +131,8 @@ def _prediction(
     )
 
 
-def _predicting_network(config, model: Teacher, num_classes: int) -> Network:
-    options = prediction_options(config, model.architecture.name, model.dtype)
+def _predicting_network(config, model: Teacher, num_classes: int, dtype: str | None) -> Network:
+    options = prediction_options(config, model.architecture.name, dtype)
     return build_network(model.architecture, num_classes, options)
 
 
@@ -132,7 +140,7 @@ def _training(stage: str, config, mesh, counts: Counts, teacher: Teacher | None)
     inputs = get_architecture(config.variant).inputs
     online = None
     if teacher is not None and config.online_teacher:
-        online = _predicting_network(config, teacher, counts.classes)
+        online = _predicting_network(config, teacher, counts.classes, teacher.dtype)
     batch = {}
     if config.train_on == "both":
         batch |= _labeled_batch(config, mesh, inputs)

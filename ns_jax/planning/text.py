@@ -53,12 +53,14 @@ def as_text(plan: Plan) -> str:
     """What is planned, a table with a column for each program, the traffic, the days, and the paper's."""
     generation, counts = plan.generation, plan.counts
     parallel = ", ".join(f"{key}={value}" for key, value in plan.parallel.items())
+    selected = f" ({counts.selected} selected)" if plan.config.selection_from else ""
     lines = [
         f"{plan.name} {plan.config.variant}{_taught_by(plan.teacher)} on {plan.topology}: "
         f"{plan.estimates[0].devices} devices of {generation.name}, each {generation.flops / 1e12:g} TFLOP/s, "
         f"{generation.hbm_bytes / GIB:.2f} GiB".strip(),
         f"config.parallel: {parallel}",
-        f"{counts.labeled} labeled, {counts.unlabeled} unlabeled, {counts.test} test images, {counts.classes} classes",
+        f"{counts.labeled} labeled, {counts.unlabeled} unlabeled{selected}, {counts.test} test images, "
+        f"{counts.classes} classes",
         "",
         table(plan.estimates, generation, plan.utilization),
         "",

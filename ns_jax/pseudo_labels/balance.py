@@ -8,7 +8,7 @@ from ns_jax.pseudo_labels.rules import PseudoLabels, SelectionSettings
 def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
     """Numbers of copies of the images with the best scores, class by class.
 
-    Images at or below `min_confidence`, or above `max_confidence`, are dropped. A class with more than
+    Images at or below `min_confidence`, or above a `max_confidence` below 1, are dropped. A class with more than
     `images_per_class` keeps its best; one with fewer is duplicated up to that number: every image equally often, and
     the remainder once more for images drawn by `labels.random`. The result does not depend on the order of the images.
 
@@ -20,7 +20,7 @@ def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: Select
     Returns:
       uint32 [N] copies.
     """
-    kept = _passes(labels, score, settings)
+    kept = _passes(score, settings)
     copies = kept.astype(np.uint32)
     if not settings.images_per_class:
         return copies
@@ -31,11 +31,12 @@ def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: Select
     return copies
 
 
-def _passes(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
-    """bool [N]: which images are between the thresholds and in the share of the images that is used."""
-    kept = (score > settings.min_confidence) & (score <= settings.max_confidence)
-    if settings.unlabeled_fraction < 1:
-        kept &= labels.random < np.uint64(settings.unlabeled_fraction * 2.0**64)
+def _passes(score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
+    """bool [N]: which images are between the thresholds."""
+    kept = score > settings.min_confidence
+    # Softmax can round to more than 1; the official filter_unlabel.py has an upper threshold of 2 for it.
+    if settings.max_confidence < 1:
+        kept &= score <= settings.max_confidence
     return kept
 
 

@@ -28,14 +28,12 @@ class SelectionSettings:
 
     Attributes:
       min_confidence: threshold, exclusive.
-      max_confidence: threshold from above, inclusive (the study of soft and hard labels by confidence).
-      unlabeled_fraction: share of all images that take part, drawn at random (the study of the amount of data).
+      max_confidence: threshold from above, inclusive (the study of soft and hard labels by confidence); 1 drops none.
       images_per_class: of every class, after duplication; 0 keeps every image above the threshold once.
     """
 
     min_confidence: float = 0.3
     max_confidence: float = 1.0
-    unlabeled_fraction: float = 1.0
     images_per_class: int = 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ns_jax.errors import UserError
+from ns_jax.pseudo_labels.ids import positions, require_known
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 
 
@@ -34,20 +34,6 @@ class TrainingTable:
         return probs
 
 
-def _require_known(what: str, shard: int, ids: np.ndarray, known: np.ndarray) -> None:
-    """Raises UserError, with the first of them, if some `ids` are not among the `known`."""
-    unknown = ~np.isin(ids, known)
-    if unknown.any():
-        first = ids[unknown.argmax()].decode(errors="replace")
-        raise UserError(f"shard {shard}: {what}, first {first!r}")
-
-
-def _positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each of `wanted`, byte strings [N], is among `ids`: int64 [N]."""
-    order = np.argsort(ids)
-    return order[np.searchsorted(ids, wanted, sorter=order)]
-
-
 def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarray], np.ndarray]) -> TrainingTable:
     """Joins labels, selection and images by id.
 
@@ -63,11 +49,11 @@ def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarr
     for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
         records, selected = store.read_shard(shard), selection.read_shard(shard)
         ids = source_ids(np.arange(start, stop, dtype=np.int64))
-        _require_known("pseudo-labels of images that the source does not hold", shard, records["id"], ids)
-        _require_known("selected images without a pseudo-label", shard, selected["id"], records["id"])
-        _require_known("pseudo-labels that selection never saw", shard, records["id"], selected["id"])
-        copies = selected["copies"][_positions(selected["id"], records["id"])]
-        source_indices.append(np.repeat(start + _positions(ids, records["id"]), copies))
+        require_known("pseudo-labels of images that the source does not hold", shard, records["id"], ids)
+        require_known("selected images without a pseudo-label", shard, selected["id"], records["id"])
+        require_known("pseudo-labels that selection never saw", shard, records["id"], selected["id"])
+        copies = selected["copies"][positions(selected["id"], records["id"])]
+        source_indices.append(np.repeat(start + positions(ids, records["id"]), copies))
         record_numbers.append(np.repeat(np.arange(len(records)), copies))
         shard_numbers.append(np.full(copies.sum(), shard))
         shards.append(records)

@@ -41,6 +41,8 @@ class CollectedIteration:
       min_confidence: threshold of its filter.
       evaluations: {name: result}, those that are there.
       labels: None where it has no stored pseudo-labels yet.
+      exclude: {file, sha256, count, against, distance} of the unlabeled images that it leaves out, see
+        ns_jax/run/inputs.py; None where duplicates were not looked for.
     """
 
     name: str
@@ -49,6 +51,7 @@ class CollectedIteration:
     min_confidence: float
     evaluations: dict[str, dict]
     labels: CollectedLabels | None
+    exclude: dict | None = None
 
 
 def collect_run(workdir: epath.Path) -> list[CollectedIteration]:
@@ -70,9 +73,16 @@ def collect_run(workdir: epath.Path) -> list[CollectedIteration]:
                 min_confidence=own_config.min_confidence,
                 evaluations=evaluations,
                 labels=collect_labels(folder),
+                exclude=collect_exclusion(folder),
             )
         )
     return collected
+
+
+def collect_exclusion(folder: epath.Path) -> dict | None:
+    """Reads which unlabeled images an iteration leaves out; None where it says nothing of them."""
+    record = folder / "data" / "unlabeled.json"
+    return read_json(record).get("exclude") if record.exists() else None
 
 
 def collect_labels(folder: epath.Path) -> CollectedLabels | None:

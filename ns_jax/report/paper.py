@@ -5,17 +5,18 @@ import functools
 import tomllib
 from importlib import resources
 
-MARKS = {"V": "", "D": "*", "R": "?"}
+MARKS = {"V": "", "D": "*", "N": "~", "R": "?"}
 TAGS = {
     "V": "read in a source",
     "D": "derived, as by measuring a vector plot",
+    "N": "from notes on the paper, not read in it",
     "R": "recalled, not verified in any source",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure as the paper prints it, and its tag: 'V', 'D' or 'R' of TAGS."""
+    """A figure as the paper prints it, and its tag, a key of TAGS."""
 
     text: str
     tag: str
@@ -53,6 +54,7 @@ class Table:
       rows: in the paper's order.
       ours: heading of this project's column, '' for a table without results.
       notes: below the table.
+      no_config: why rows without a key have none.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Table:
     rows: tuple[Row, ...]
     ours: str = "ours: top-1 %"
     notes: tuple[str, ...] = ()
+    no_config: str = ""
 
 
 @functools.cache
@@ -83,8 +86,8 @@ def _row(labels: list[str], figures: str, key: str | None = None) -> Row:
 
 
 def _figure(text: str) -> Figure | None:
-    """'78.1' is verified, '78.1*' derived, '78.1?' recalled, '-' nothing."""
-    for tag in ("D", "R"):
+    """'78.1' is verified, '78.1*' derived, '78.1~' from notes, '78.1?' recalled, '-' nothing."""
+    for tag in ("D", "N", "R"):
         if text.endswith(MARKS[tag]):
             return Figure(text[:-1], tag)
     return None if text == "-" else Figure(text, "V")

@@ -117,7 +117,8 @@ def render(table: paper.Table, results: dict[str, list[dict]], layout: str) -> s
     tags = {figure.tag for row in table.rows for figure in row.figures if figure}
     legend = [f"{paper.MARKS[tag]} {text}." for tag, text in paper.TAGS.items() if tag in tags and paper.MARKS[tag]]
     title = f"{table.title} ({table.where})"
-    return "\n\n".join([f"### {title}" if layout == "markdown" else title, body, *legend, *table.notes])
+    without = [f"Rows without a config: {table.no_config}"] if table.no_config else []
+    return "\n\n".join([f"### {title}" if layout == "markdown" else title, body, *legend, *table.notes, *without])
 
 
 def note_strangers(results: dict[str, list[dict]]) -> None:

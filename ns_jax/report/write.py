@@ -38,11 +38,34 @@ def write_tables(collected: list[CollectedIteration], folder: epath.Path) -> str
             from ns_jax.report import figures  # matplotlib is slow to import
 
             figures.plot_accuracy(classified, folder / "accuracy.png")
+    if parts:
+        parts += describe_exclusions(collected)
     text = "\n\n".join(parts)
     if text:
         say("\n" + text)
         write_bytes(folder / "results.md", (text + "\n").encode())
     return text
+
+
+def describe_exclusions(collected: list[CollectedIteration]) -> list[str]:
+    """A line for each thing to say of duplicates of test images among the unlabeled ones; none where there are none."""
+    names: dict[str, list[str]] = {}  # the line, to the iterations of which it is true
+    students = [iteration for iteration in collected if iteration.unlabeled]
+    for iteration in students:
+        names.setdefault(describe_exclusion(iteration), []).append(iteration.name)
+    return [line if len(of) == len(students) else f"{', '.join(of)}: {line}" for line, of in names.items()]
+
+
+def describe_exclusion(student: CollectedIteration) -> str:
+    """Whether duplicates were looked for among a student's unlabeled images, and how many were left out."""
+    exclude = student.exclude
+    if exclude is None:
+        return "Duplicates: not looked for; `python -m ns_jax.deduplicate` finds unlabeled images that are test images."
+    near = f", with near-duplicates up to distance {exclude['distance']}" if exclude["distance"] >= 0 else ""
+    return (
+        f"Duplicates: {exclude['count']} images of {student.unlabeled} left out, which "
+        f"{' or '.join(exclude['against'])} holds too ({exclude['file']}{near})."
+    )
 
 
 def draw_pseudo_labels(students: list[CollectedIteration], folder: epath.Path) -> None:

@@ -28,6 +28,7 @@ class Iteration:
       paths: what it writes, and where.
       inputs: its data sets.
       teacher: folder of the teacher's artifact; None for supervised training.
+      selection_from: folder with the selection that is kept; None where the teacher's own labels decide.
       mesh: all devices.
       fingerprint: of the whole config.
     """
@@ -37,6 +38,7 @@ class Iteration:
     paths: IterationPaths
     inputs: Inputs
     teacher: epath.Path | None
+    selection_from: epath.Path | None
     mesh: Any
     fingerprint: str
 
@@ -64,6 +66,7 @@ def make_iteration(
     config: ConfigDict,
     workdir: epath.Path,
     teacher: epath.Path | None,
+    selection_from: epath.Path | None,
     mesh: Any,
     fingerprint: str,
     opened: OpenSources,
@@ -71,7 +74,7 @@ def make_iteration(
     """The iteration called `name` of the run in `workdir`.
 
     Args:
-      name: see `Iteration`, as for teacher, mesh and fingerprint.
+      name: see `Iteration`, as for teacher, selection_from, mesh and fingerprint.
       config: its own, without a chain.
       workdir: of the run.
       opened: the run's open sources.
@@ -79,5 +82,5 @@ def make_iteration(
     paths = IterationPaths(workdir, workdir / name if name else workdir)
     data = config.data
     sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}
-    inputs = Inputs(paths, sources, opened, data.max_broken_fraction)
-    return Iteration(name, config, paths, inputs, teacher, mesh, fingerprint)
+    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude)
+    return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint)

@@ -56,15 +56,31 @@ def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:
 
 def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
     """The iterations of a config; each one's teacher is the result of the one before."""
-    teacher, plan, opened = None, [], OpenSources(config.data.dir)
+    plan: list[Iteration] = []
+    teacher, opened = None, OpenSources(config.data.dir)
     for name, own_config in iterations(config):
-        taught_by = None
+        taught_by = selection_from = None
         if own_config.data.unlabeled:
             taught_by = teacher or epath.Path(own_config.teacher)
+            selection_from = _selection_folder(own_config.selection_from, plan)
         mesh = make_mesh(own_config.parallel.shard_state)
-        plan.append(make_iteration(name, own_config, workdir, taught_by, mesh, fingerprint(own_config), opened))
+        plan.append(
+            make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, fingerprint(own_config), opened)
+        )
         teacher = plan[-1].result
     return plan
+
+
+def _selection_folder(selection_from: str, earlier: list[Iteration]) -> epath.Path | None:
+    """The folder that the field `selection_from` names: of an earlier iteration, or of any run; None where it is ''."""
+    if not selection_from:
+        return None
+    for iteration in earlier:
+        if iteration.name == selection_from:
+            if not iteration.has_stored_labels:
+                raise UserError(f"selection_from={selection_from}: that iteration has no pseudo-labels")
+            return iteration.paths.folder
+    return epath.Path(selection_from)
 
 
 def stages_of(iteration: Iteration) -> list:

@@ -27,6 +27,8 @@ def build_options(config: ConfigDict, bn_groups: int = 1) -> BuildOptions:
         frozen_blocks=config.frozen_blocks,
         scan_blocks=config.parallel.scan_blocks,
         remat=config.parallel.remat,
+        bn_momentum=config.bn_momentum,
+        head_init=config.head_init,
     )
 
 
@@ -64,7 +66,7 @@ def augmentation(config: ConfigDict, operations: tuple[str, ...] | None = None) 
         noise.randaugment_ops, noise.randaugment_magnitude, noise.randaugment_set, noise.randaugment_form
     )
     chosen = config.augment if operations is None else operations
-    return Augmentation(tuple(chosen), randaugment, config.cutout_size)
+    return Augmentation(tuple(chosen), randaugment, config.cutout_size, config.crop_min_area)
 
 
 def unlabeled_augmentation(config: ConfigDict) -> Augmentation:
@@ -108,9 +110,7 @@ def step_settings(config: ConfigDict) -> StepSettings:
 
 def selection_settings(config: ConfigDict) -> SelectionSettings:
     """The filter and the balance of a config."""
-    return SelectionSettings(
-        config.min_confidence, config.max_confidence, config.unlabeled_fraction, config.images_per_class
-    )
+    return SelectionSettings(config.min_confidence, config.max_confidence, config.images_per_class)
 
 
 def unlabeled_batch_size(config: ConfigDict) -> int:
@@ -118,9 +118,19 @@ def unlabeled_batch_size(config: ConfigDict) -> int:
     return round(config.labeled_batch_size * config.labeled_sample_prob * config.unlabeled_ratio)
 
 
+OFFICIAL_GROUPS = -1
+
+
+def official_group_size(num_devices: int) -> int:
+    """Cores that share batch norm statistics in the official code (noisystudent utils.py, `_moments`)."""
+    return 1 if num_devices <= 8 else max(8, num_devices // 8)
+
+
 def bn_groups(config: ConfigDict, mesh: Mesh) -> int:
     """In how many parts a batch is normalised. Raises UserError if the devices cannot be grouped so."""
     group = config.bn_group_size or mesh.size
+    if group == OFFICIAL_GROUPS:
+        group = official_group_size(mesh.size)
     if mesh.size % group:
         raise UserError(f"bn_group_size={group} does not divide the {mesh.size} devices")
     return mesh.size // group

@@ -42,7 +42,8 @@ def run(iteration: Iteration) -> None:
 def make_predictor(iteration: Iteration) -> Predictor:
     """The model with which the iteration ends."""
     config, artifact = iteration.config, load_artifact(iteration.result)
-    network = network_of(artifact.metadata, prediction_options(config, artifact.metadata["variant"]))
+    options = prediction_options(config, artifact.metadata["variant"], config.prediction_dtype)
+    network = network_of(artifact.metadata, options)
     return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size)
 
 

@@ -19,6 +19,7 @@ from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
 from ns_jax.run.stages import Stage
+from ns_jax.stages.select import check_given_selection, given_selection
 
 
 def run(iteration: Iteration) -> None:
@@ -28,42 +29,50 @@ def run(iteration: Iteration) -> None:
       UserError: the labels in the folder are of another teacher, or of other images.
     """
     store, teacher = LabelStore(iteration.paths.labels), read_metadata(iteration.teacher)
+    source = iteration.inputs.open("unlabeled")
+    given = given_selection(iteration, source)
+    owner = {"teacher": teacher["fingerprint"]} | ({"selection": given.fingerprint} if given else {})
     if store.is_complete():
-        if store.manifest()["teacher"] != teacher["fingerprint"]:
-            raise UserError(
-                f"{store.folder} was labeled by another teacher than {iteration.teacher}: delete it to label again"
-            )
+        _check_owner(store, owner)
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
-    source = iteration.inputs.open("unlabeled")
-    readable = iteration.inputs.readable(source)
+    usable = iteration.inputs.usable(source)
+    readable = usable.indices
+    if given:
+        readable = np.intersect1d(readable, given.indices, assume_unique=True)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
-    claim = {"teacher": teacher["fingerprint"], "ranges": [list(bounds) for bounds in ranges]}
+    claim = owner | {"ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
     label_shards(
         store,
         source,
         readable,
         ranges,
-        lambda: make_teacher(iteration, noise_of_teacher(iteration.config)),
+        lambda: make_teacher(iteration, iteration.config.prediction_dtype, noise_of_teacher(iteration.config)),
         iteration.title("label"),
     )
     manifest = claim | {
         "source": source.name,
         "dtype": "float16",
         "class_names": list(teacher["class_names"]),
-        "skipped": source.count - len(readable),
+        "skipped": usable.num_broken,
     }
     on_process_zero(lambda: _complete(store, split_by_shard(readable, ranges), manifest))
+    kept = f", the {len(given.indices)} of {given.folder} alone" if given else ""
     iteration.say(
         "label",
-        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files, {source.count - len(readable)} "
-        "could not be read",
+        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files{kept}, {usable.num_broken} could not "
+        f"be read, {usable.describe_exclusion()}",
     )
 
 
-def make_teacher(iteration: Iteration, noise: PredictionNoise | None = None) -> Predictor:
-    """The teacher, in its own dtype where its metadata say it.
+def make_teacher(iteration: Iteration, dtype: str | None = None, noise: PredictionNoise | None = None) -> Predictor:
+    """The teacher of an iteration.
+
+    Args:
+      iteration: whose.
+      dtype: of the computation; None: that in which it was trained, where its metadata say it.
+      noise: of the ablation's noised teacher.
 
     Raises:
       UserError: there is none, or it would run code that neither the config names nor this run has run before.
@@ -76,7 +85,8 @@ def make_teacher(iteration: Iteration, noise: PredictionNoise | None = None) -> 
             f"the teacher {iteration.teacher} is the model {variant}, and such code runs only where a config names it: "
             "train it as an iteration of this chain, or take a student of the same variant"
         )
-    network = network_of(artifact.metadata, prediction_options(config, variant, artifact.metadata.get("dtype")))
+    options = prediction_options(config, variant, dtype or artifact.metadata.get("dtype"))
+    network = network_of(artifact.metadata, options)
     return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size, noise)
 
 
@@ -147,20 +157,31 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
     store.write_manifest(manifest | {"counts": counts, "count": sum(counts)})
 
 
+def _check_owner(store: LabelStore, owner: dict) -> None:
+    """Complete labels count only if they are of the same teacher, and of the images of the same selection."""
+    manifest = store.manifest()
+    for key, what in (("teacher", "labeled by another teacher"), ("selection", "labeled for another selection")):
+        if manifest.get(key) != owner.get(key):
+            raise UserError(f"{store.folder} was {what} than this run has: delete it to label again")
+
+
 def _check_claim(store: LabelStore, claim: dict) -> None:
     """Shards of an interrupted run count only if the same teacher wrote them."""
     path = store.folder / "claim.json"
     if not path.exists():
         write_json(path, claim)
     elif read_json(path) != claim:
-        raise UserError(f"{store.folder} was begun with another teacher or other images: delete it to label again")
+        raise UserError(
+            f"{store.folder} was begun with another teacher, selection or other images: delete it to label again"
+        )
 
 
 def check(iteration: Iteration) -> None:
-    """Raises UserError if a batch does not divide, or the unlabeled images cannot be opened."""
+    """Raises UserError if a batch does not divide, or the unlabeled images or the given selection cannot be opened."""
     check_divides("eval_batch_size", iteration.config.eval_batch_size, iteration.mesh)
     iteration.inputs.open("unlabeled")
     check_teacher(iteration)
+    check_given_selection(iteration)
 
 
 def check_teacher(iteration: Iteration) -> None:

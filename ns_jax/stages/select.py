@@ -1,12 +1,19 @@
 """Stage 'select': which pseudo-labels are trained on, and how often. NumPy only; process 0 does it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from ns_jax.artifact.metadata import read_metadata
+from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.parallel.hosts import on_process_zero
+from ns_jax.pseudo_labels.draws import draw_share
 from ns_jax.pseudo_labels.read import read_pseudo_labels
-from ns_jax.pseudo_labels.rules import SELECTION_RULES, SelectionSettings, apply_rule
+from ns_jax.pseudo_labels.reuse import GivenSelection, labeled_indices, open_given, read_given
+from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, apply_rule
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies
+from ns_jax.run.inputs import check_classes, check_same_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.paths import IterationPaths
 from ns_jax.run.settings import selection_settings
@@ -28,15 +35,28 @@ def require_current(paths: IterationPaths) -> Selection:
     return selection
 
 
+def given_selection(iteration: Iteration, source: Source) -> GivenSelection | None:
+    """The selection that the field `selection_from` names; None where the teacher selects by its own labels.
+
+    Raises:
+      UserError: there is none, or it is of other images, or of other classes than the teacher's.
+    """
+    if iteration.selection_from is None:
+        return None
+    given = read_given(iteration.selection_from, source)
+    class_names = read_metadata(iteration.teacher)["class_names"]
+    check_same_classes(str(given.folder), given.class_names, f"the teacher {iteration.teacher}", class_names)
+    return given
+
+
 def run(iteration: Iteration) -> None:
     """Writes the copies of every pseudo-labeled image, and the manifest."""
     config, paths = iteration.config, iteration.paths
     if not Selection(paths.selection).is_complete():
-        settings = selection_settings(config)
-        on_process_zero(lambda: select(paths, config.selection, settings, config.seed))
+        rule, choose = chooser(iteration)
+        on_process_zero(lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed))
     manifest = require_current(paths).manifest()
-    class_names = LabelStore(paths.labels).manifest()["class_names"]
-    kept = zip(class_names, manifest["per_class_after"], strict=True)
+    kept = zip(manifest["class_names"], manifest["per_class_after"], strict=True)
     empty = [name for name, count in kept if not count]
     iteration.say(
         "select",
@@ -45,8 +65,26 @@ def run(iteration: Iteration) -> None:
     )
 
 
-def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: int) -> None:
-    """Applies a selection rule to an iteration's labels and writes the selection.
+def chooser(iteration: Iteration) -> tuple[str, Callable[[PseudoLabels], np.ndarray]]:
+    """What chooses among an iteration's labels: its name, and the function from labels to uint32 [N] copies."""
+    config = iteration.config
+    source = iteration.inputs.open("unlabeled")
+    given = given_selection(iteration, source)
+    if given is None:
+        return config.selection, lambda labels: apply_rule(config.selection, labels, selection_settings(config))
+    store = LabelStore(iteration.paths.labels)
+    return f"as {given.folder}", lambda labels: given.copies_of(labeled_indices(store, source))
+
+
+def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int) -> None:
+    """Chooses among an iteration's labels and writes the selection.
+
+    Args:
+      paths: of the iteration.
+      rule: what chooses, for the manifest.
+      choose: PseudoLabels to uint32 [N] copies.
+      share: of the chosen copies that is kept, drawn at random.
+      seed: of all random draws.
 
     Raises:
       UserError: the labels are not complete, or no pseudo-label is kept.
@@ -54,24 +92,23 @@ def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: 
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
-    labels = read_pseudo_labels(store, seed)
-    copies = apply_rule(rule, labels, settings)
+    labels, of_labels = read_pseudo_labels(store, seed), store.manifest()
+    copies = choose(labels)
     if not copies.any():
-        share = ""
-        if settings.unlabeled_fraction < 1:
-            share = f" in the share {settings.unlabeled_fraction:g} of the images that is used"
-        raise UserError(
-            f"no pseudo-label{share} passes the rule {rule!r} with min_confidence={settings.min_confidence}: train a "
-            "better teacher, or lower min_confidence"
-        )
+        raise UserError(f"no pseudo-label passes the rule {rule!r}: train a better teacher, or lower min_confidence")
+    copies = draw_share(copies, labels.random, share)
+    if not copies.any():
+        raise UserError(f"unlabeled_fraction={share:g} leaves no image of the selection: use a larger share")
     end = 0
-    for number, count in enumerate(store.manifest()["counts"]):
+    for number, count in enumerate(of_labels["counts"]):
         start, end = end, end + count
         selection.write_shard(number, make_copies(store.read_shard(number)["id"], copies[start:end]))
     per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
     selection.write_manifest(
         {
-            "teacher": store.manifest()["teacher"],
+            "teacher": of_labels["teacher"],
+            "ranges": of_labels["ranges"],
+            "class_names": of_labels["class_names"],
             "rule": rule,
             "pseudo_labels": len(copies),
             "kept": int((copies > 0).sum()),
@@ -83,8 +120,19 @@ def select(paths: IterationPaths, rule: str, settings: SelectionSettings, seed: 
 
 
 def check(iteration: Iteration) -> None:
-    """Raises UserError for a selection rule that does not exist."""
+    """Raises UserError for a selection rule that does not exist, or a given selection that cannot be used."""
     SELECTION_RULES.get(iteration.config.selection)
+    check_given_selection(iteration)
+
+
+def check_given_selection(iteration: Iteration) -> None:
+    """Raises UserError for a selection of another run that is not there, or that does not fit."""
+    folder = iteration.selection_from
+    if folder is None or str(folder).startswith(f"{iteration.paths.root}/"):  # an earlier iteration makes it
+        return
+    selection = open_given(folder, iteration.inputs.open("unlabeled"))
+    labeled = iteration.inputs.open_labeled("labeled")
+    check_classes(str(selection.folder), selection.manifest()["class_names"], labeled)
 
 
 STAGE = Stage(run, applies=has_stored_labels, check=check)

@@ -1,5 +1,6 @@
 """Stage 'train': a teacher on labeled images, or a noised student on both."""
 
+import collections
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ns_jax.parallel.hosts import barrier, is_process_zero
 from ns_jax.parallel.mesh import check_divides, host_rows, to_global, whole_on_host
 from ns_jax.parallel.preemption import must_stop, sigterm_held_back
 from ns_jax.planning.programs import train_programs
+from ns_jax.pseudo_labels.draws import draw_by_id, draw_share
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.pseudo_labels.table import TrainingTable, join
 from ns_jax.report.progress import StageProgress
@@ -43,7 +45,7 @@ from ns_jax.run.settings import (
 from ns_jax.run.stages import Stage
 from ns_jax.run.training import Training, make_training
 from ns_jax.stages.label import check_teacher, make_teacher
-from ns_jax.stages.select import require_current
+from ns_jax.stages.select import check_given_selection, given_selection, require_current
 from ns_jax.training.state import TrainState, create_state
 from ns_jax.training.warm_start import warm_start
 
@@ -129,7 +131,20 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         return Lessons(Examples(unlabeled, table.source_index), table, None)
     predictor = make_teacher(iteration)
     check_classes("the teacher", predictor.class_names, labeled)
-    return Lessons(Examples(unlabeled, iteration.inputs.readable(unlabeled)), None, predictor)
+    return Lessons(Examples(unlabeled, online_examples(iteration, unlabeled)), None, predictor)
+
+
+def online_examples(iteration: Iteration, unlabeled: Source) -> np.ndarray:
+    """Indices of the images that an online teacher labels, int64 [M]: all of them, or the copies of a selection."""
+    usable, given = iteration.inputs.usable(unlabeled), given_selection(iteration, unlabeled)
+    iteration.say("train", f"{usable.num_broken} unlabeled images could not be read, {usable.describe_exclusion()}")
+    readable = usable.indices
+    if given is None:
+        return readable
+    config = iteration.config
+    copies = given.copies_of(readable)
+    random = draw_by_id(unlabeled.ids(readable), config.seed)
+    return np.repeat(readable, draw_share(copies, random, config.unlabeled_fraction))
 
 
 def first_state(iteration: Iteration, training: Training, class_names: list[str]) -> TrainState:
@@ -198,11 +213,15 @@ def unlabeled_part(batches: Iterator[dict], table: TrainingTable | None) -> Iter
             yield {"unlabeled_image": batch["image"], "probs": table.probs(batch["example"])}
 
 
+MAX_IN_FLIGHT = 4  # steps that are handed to the devices before the oldest of them is done
+
+
 class LoopMetrics:
     """Means of the metrics since the last log, speed, and the share of time that devices waited for input."""
 
     def __init__(self):
         self.newest: dict[str, Any] | None = None
+        self._in_flight: collections.deque[dict[str, Any]] = collections.deque()
         self._restart()
 
     def _restart(self) -> None:
@@ -218,8 +237,21 @@ class LoopMetrics:
         return batch
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of a step that was handed to the devices, and waits until they are not far behind.
+
+        Each step that waits holds its batch in memory.
+        """
         self.newest = metrics
         self.steps.append(metrics)
+        self._in_flight.append(metrics)
+        if len(self._in_flight) > MAX_IN_FLIGHT:
+            self._in_flight.popleft()["loss"].block_until_ready()
+
+    def num_unfinished(self) -> int:
+        """Steps that the devices have not finished yet."""
+        while self._in_flight and self._in_flight[0]["loss"].is_ready():
+            self._in_flight.popleft()
+        return len(self._in_flight)
 
     def take_means(self, last_step: int) -> dict[str, float]:
         """The means since the last call. Raises UserError if the loss is not finite."""
@@ -258,7 +290,7 @@ def training_loop(
             state, step_metrics = train_step(state, batch)
             step += 1
             metrics.add(step_metrics)
-            progress.update(step)
+            progress.update(step - metrics.num_unfinished())
             if step % config.log_every_steps == 0 or step == num_steps:
                 means = metrics.take_means(step)
                 writer.write_scalars(step, means)
@@ -310,6 +342,7 @@ def check(iteration: Iteration) -> None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
         iteration.inputs.open("unlabeled")
         check_teacher(iteration)
+        check_given_selection(iteration)
 
 
 STAGE = Stage(run, check=check, programs=train_programs)

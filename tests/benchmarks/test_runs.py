@@ -36,10 +36,10 @@ def test_demo_gain(toy_runs, tmp_path):
 
 
 def test_small_ablations(toy_runs, tmp_path):
-    rows = cells(small_ablations.measure(tmp_path, "ablation_noise", ["noised", "no_aug"], ["3"]))
-    assert [row[0] for row in rows] == ["ablation_noise", "teacher", "noised", "no_aug"]
+    rows = cells(small_ablations.measure(tmp_path, "ablation_noise", ["noised", "no_aug_clean"], ["3"]))
+    assert [row[0] for row in rows] == ["ablation_noise", "teacher", "noised", "no_aug_clean"]
     assert all(seed == mean for _, seed, mean in rows[1:])
-    folders = [tmp_path / f"ablation_noise-{row}-3" for row in ("noised", "no_aug")]
+    folders = [tmp_path / f"ablation_noise-{row}-3" for row in ("noised", "no_aug_clean")]
     teachers, students = (
         [read_metadata(epath.Path(folder) / name / "model")["fingerprint"] for folder in folders]
         for name in ("iteration_0", "iteration_1")

@@ -10,6 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from ns_jax.data.decode import decode_image, take
 from ns_jax.data.ops.crops import center_window, random_area_window
+from ns_jax.data.ops.registry import Augmentation
 from ns_jax.data.views import View
 
 PHOTO = load_sample_image("flower.jpg")[:301, :423]
@@ -32,7 +33,7 @@ def encode(name: str, mode: str = "RGB") -> bytes:
 def windows():
     yield center_window(View(224, 32))
     for seed in range(8):
-        yield random_area_window(View(224, 32), tf.constant([seed, 1], tf.int64))
+        yield random_area_window(View(224, 32), tf.constant([seed, 1], tf.int64), Augmentation(("random_area",)))
 
 
 @pytest.mark.parametrize("name", FORMATS)

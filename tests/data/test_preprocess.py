@@ -74,7 +74,7 @@ def test_without_another_crop_the_window_is_the_centre_crop(photo, operations):
 def test_random_area_chooses_the_window_before_decoding(photo):
     view, augmentation = View(48, 16), Augmentation(("random_area",))
     window = train_window(augmentation, view, SEED)
-    np.testing.assert_array_equal(window(photo.shape), random_area_window(view, SEED)(photo.shape))
+    np.testing.assert_array_equal(window(photo.shape), random_area_window(view, SEED, augmentation)(photo.shape))
     part = take(photo, window)
     np.testing.assert_array_equal(train_image(part, augmentation, view, SEED), resize_to_uint8(part, view))
     areas = []
@@ -84,6 +84,35 @@ def test_random_area_chooses_the_window_before_decoding(photo):
         assert 0.74 < width / height < 1.35
         areas.append(height * width / (301 * 423))
     assert 0.07 < min(areas) < 0.12 and max(areas) > 0.7
+
+
+def test_the_smallest_area_is_a_setting(photo):
+    augmentation = Augmentation(("random_area",), crop_min_area=0.5)
+    windows = [train_window(augmentation, View(48, 16), seed)(photo.shape).numpy() for seed in seeds(100)]
+    areas = [height * width / (301 * 423) for _, _, height, width in windows]
+    assert 0.49 < min(areas) < 0.56
+
+
+@pytest.mark.parametrize(
+    "name, views",
+    [
+        ("flip_vertical", [lambda image: image, lambda image: image[::-1]]),
+        ("quarter_turns", [lambda image, turns=turns: np.rot90(image, turns) for turns in range(4)]),
+    ],
+)
+def test_flips_and_turns_are_equally_likely(tiny, name, views):
+    view = tf.function(lambda seed: train_image(tiny, Augmentation((name,)), SMALL, seed))
+    kinds = {turn(tiny.numpy()).tobytes(): number for number, turn in enumerate(views)}
+    drawn = [kinds[view(seed).numpy().tobytes()] for seed in seeds(400)]
+    expected = 400 / len(views)
+    assert np.abs(np.bincount(drawn, minlength=len(views)) - expected).max() < 4 * np.sqrt(expected)
+
+
+def test_flips_and_turns_are_drawn_independently(tiny):
+    """Each has random numbers of its own: all eight images of the square's symmetries occur."""
+    augmentation = Augmentation(("flip", "flip_vertical", "quarter_turns"))
+    view = tf.function(lambda seed: train_image(tiny, augmentation, SMALL, seed))
+    assert len({view(seed).numpy().tobytes() for seed in seeds(100)}) == 8
 
 
 def test_images_without_padding_are_cut_to_a_square_after_decoding(photo):

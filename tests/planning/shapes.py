@@ -4,10 +4,12 @@ from ns_jax.configs import mnist5k
 from ns_jax.models.registry import get_architecture
 from ns_jax.planning.estimate import Estimate
 from ns_jax.planning.programs import Counts, Teacher
+from tests.tiny_model import TINY
 
 GIB = 2**30
 COUNTS = Counts(labeled=100, unlabeled=3900, test=1000, classes=10)
 SMALL = Teacher(get_architecture("efficientnet-small"), 28)
+TINY_TEACHER = Teacher(get_architecture(TINY), 28)
 
 
 def supervised(**changes):

@@ -8,7 +8,8 @@ from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.estimate import argument_bytes, estimate, used_bytes, would_fit
 from ns_jax.planning.hardware import GENERATIONS, parse_topology
 from ns_jax.planning.iteration import iteration_programs
-from tests.planning.shapes import COUNTS, GIB, SMALL, make_estimate, supervised
+from tests.planning.shapes import COUNTS, GIB, SMALL, TINY_TEACHER, make_estimate, supervised
+from tests.tiny_model import TINY
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -62,8 +63,8 @@ def test_memory_by_kind_is_what_a_device_holds():
 
 
 def test_an_estimate_of_a_program_of_this_machine():
-    config = supervised(labeled_batch_size=48, eval_batch_size=48)
-    training, forward = iteration_programs(config, make_mesh(), COUNTS, SMALL)
+    config = supervised(variant=TINY, labeled_batch_size=48, eval_batch_size=48)
+    training, forward = iteration_programs(config, make_mesh(), COUNTS, TINY_TEACHER)
     assert (training.stage, forward.stage) == ("train", "evaluate")
     result = estimate(training, 8)
     assert result.fits and result.images == 48 and result.memory["temporaries"] > 0

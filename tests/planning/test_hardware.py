@@ -38,8 +38,13 @@ def test_impossible_topologies(text):
 
 
 def test_unknown_generations_name_the_known():
-    with pytest.raises(UserError, match="v3, v4, v5e, v5p, v6e"):
+    with pytest.raises(UserError, match="no TPU generation 'v2'; known are v3, v4, v5e, v5p, v6e"):
         parse_topology("v2:4x4")
+
+
+def test_a_slice_that_is_too_large():
+    with pytest.raises(UserError, match="4096 chips, but the largest slice of v5e has 256"):
+        parse_topology("v5e:64x64")
 
 
 def test_pods():

@@ -15,7 +15,8 @@ from ns_jax.planning.collectives import find_collectives
 from ns_jax.planning.hardware import describe_topology
 from ns_jax.planning.iteration import iteration_programs
 from tests.conftest import REPO
-from tests.planning.shapes import COUNTS, SMALL
+from tests.planning.shapes import COUNTS, TINY_TEACHER
+from tests.tiny_model import TINY
 
 MAX_METRICS = 6
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
@@ -29,10 +30,10 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
     The model computes in bfloat16; kernels travel so, all sums over devices are float32.
     """
     config = dict(iterations(mnist5k.get_config("smoke")))["iteration_1"]
-    config.bn_group_size, config.dtype = bn_group_size, "bfloat16"
+    config.variant, config.bn_group_size, config.dtype = TINY, bn_group_size, "bfloat16"
     mesh = make_mesh(shard_state, describe_topology("v5e:2x2").devices)
     config.stages = ("train",)
-    (program,) = iteration_programs(config, mesh, COUNTS, SMALL)
+    (program,) = iteration_programs(config, mesh, COUNTS, TINY_TEACHER)
     collectives = find_collectives(program.function.trace(*program.arguments).lower().compile().as_text())
     assert all(collective.is_exact and collective.times == 1 for collective in collectives)
     params, statistics = (
@@ -71,7 +72,8 @@ def run_plan(*arguments):
 
 @needs_libtpu
 def test_the_command():
-    sizes = ("--config=configs/mnist5k.py:control", "--num_labeled=100", "--num_test=1000", "--num_classes=10")
+    config = ("--config=configs/mnist5k.py:control", f"--config.variant={TINY}")
+    sizes = (*config, "--num_labeled=100", "--num_test=1000", "--num_classes=10")
     process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--json")
     assert process.returncode == 0, process.stderr
     (plan,) = json.loads(process.stdout)
@@ -83,19 +85,7 @@ def test_the_command():
     assert "error: does not fit on v5e:2x2: evaluate (" in process.stderr and "v5e:" in process.stderr.split("GiB; ")[1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--topology=v9:2x2"], "no TPU generation 'v9'; known are v3"),
-        (["--topology=v5e:64x64"], "4096 chips, but the largest slice of v5e has 256"),
-        ([], "--topology must have a value"),
-        (
-            ["--topology=v5e:2x2", "--config.eval_batch_size=1001"],
-            "eval_batch_size=1001 cannot be split over 4 devices",
-        ),
-    ],
-)
-def test_bad_input(arguments, message):
-    process = run_plan("--config=configs/mnist5k.py:control", "--stages=evaluate", *arguments)
+def test_without_a_topology():
+    process = run_plan("--config=configs/mnist5k.py:control", "--stages=evaluate")
     assert process.returncode == 2
-    assert message in process.stderr and "Traceback" not in process.stderr
+    assert "--topology must have a value" in process.stderr and "Traceback" not in process.stderr

@@ -6,6 +6,7 @@ import pytest
 from etils import epath
 
 from ns_jax.configs import mnist5k
+from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
 from ns_jax.inference import predictor
 from ns_jax.interop import formats
@@ -17,7 +18,8 @@ from ns_jax.run import orchestrate
 from ns_jax.stages import train
 from tests.extending import experiment
 from tests.interop.weights import random_artifact
-from tests.planning.shapes import COUNTS, SMALL, supervised
+from tests.planning.shapes import COUNTS, SMALL, TINY_TEACHER, supervised
+from tests.tiny_model import TINY
 
 
 def signature(arguments):
@@ -52,11 +54,11 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "make_training", make_training_recorded)
     monkeypatch.setattr(predictor, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
     config = mnist5k.get_config("smoke")
-    config.train_epochs = 2.0
+    config.variant, config.train_epochs = TINY, 2.0
     orchestrate.run(config, epath.Path(tmp_path))
     wanted = {}
     for _, iteration_config in iterations(config):
-        for program in iteration_programs(iteration_config, make_mesh(), COUNTS, SMALL):
+        for program in iteration_programs(iteration_config, make_mesh(), COUNTS, TINY_TEACHER):
             wanted.setdefault(program.stage, []).extend([signature(program.arguments)] * program.runs)
     assert calls.keys() == wanted.keys()
     for stage, arguments in calls.items():
@@ -90,6 +92,12 @@ def test_stages_that_do_not_apply_have_no_programs():
         ("finetune", 32),
         ("evaluate", 32),
     ]
+
+
+def test_a_batch_is_split_over_the_devices():
+    config = supervised(eval_batch_size=1001, stages=("evaluate",))
+    with pytest.raises(UserError, match="eval_batch_size=1001 cannot be split over 8 devices"):
+        iteration_programs(config, make_mesh(), COUNTS, SMALL)
 
 
 def test_the_first_teacher_is_what_its_folder_says(tmp_path):

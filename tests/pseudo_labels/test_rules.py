@@ -6,12 +6,12 @@ import pytest
 import scipy.stats
 
 from ns_jax.errors import UserError
-from ns_jax.pseudo_labels.draws import draw_by_id
+from ns_jax.pseudo_labels.draws import draw_by_id, draw_share
 from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, SelectionSettings, apply_rule
 from ns_jax.pseudo_labels.scores import certainty, margin
 
 CLASSES = 5
-LEVELS = [0.0, 0.25, 0.3, 0.5, 0.75, 1.0]  # few distinct values, so that ties happen
+LEVELS = [0.0, 0.25, 0.3, 0.5, 0.75, 1.0, 1.0000001]  # few distinct values, so that ties happen
 
 
 def pseudo_labels(label, confidence, random, probs=None):
@@ -44,7 +44,6 @@ def labels_and_settings(draw):
     settings = SelectionSettings(
         min_confidence=draw(st.sampled_from([0.0, 0.3, 0.5])),
         max_confidence=draw(st.sampled_from([0.75, 1.0])),
-        unlabeled_fraction=draw(st.sampled_from([0.5, 1.0])),
         images_per_class=draw(st.integers(0, 20)),
     )
     return pseudo_labels(label, confidence, random, probs), settings
@@ -53,13 +52,11 @@ def labels_and_settings(draw):
 def plain_copies(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> list[int]:
     """The paper's filter and balance, one image at a time."""
     copies = [0] * len(labels.ids)
-    limit = int(settings.unlabeled_fraction * 2**64)
     for number in range(labels.num_classes):
         members = []
         for image in range(len(copies)):
-            in_share = settings.unlabeled_fraction >= 1 or int(labels.random[image]) < limit
-            sure = np.float32(settings.min_confidence) < score[image] <= np.float32(settings.max_confidence)
-            if labels.label[image] == number and sure and in_share:
+            below = settings.max_confidence >= 1 or score[image] <= np.float32(settings.max_confidence)
+            if labels.label[image] == number and score[image] > np.float32(settings.min_confidence) and below:
                 members.append(image)
         if not settings.images_per_class:
             best = members
@@ -125,6 +122,53 @@ def test_without_balancing_everything_above_the_threshold_is_kept_once():
     confidence = np.array([0.9, 0.3, 0.31], np.float32)
     labels = pseudo_labels(np.array([0, 0, 1]), confidence, np.arange(3, dtype=np.uint64))
     assert apply_rule("confidence", labels, SelectionSettings(min_confidence=0.3)).tolist() == [1, 0, 1]
+
+
+def test_without_an_upper_threshold_no_confidence_is_too_high():
+    """A softmax can round to more than 1."""
+    confidence = np.array([1.0000001, 1.0, 0.9], np.float32)
+    labels = pseudo_labels(np.zeros(3, np.int32), confidence, np.arange(3, dtype=np.uint64))
+    assert apply_rule("confidence", labels, SelectionSettings()).tolist() == [1, 1, 1]
+    assert apply_rule("confidence", labels, SelectionSettings(max_confidence=0.9375)).tolist() == [0, 0, 1]
+
+
+COPIES = hnp.arrays(np.uint32, st.integers(1, 300), elements=st.integers(0, 9))
+
+
+@hypothesis.given(COPIES, st.floats(1e-3, 1.0), st.floats(1e-3, 1.0))
+def test_a_share_rounds_the_copies_of_each_image(copies, share, larger):
+    random = draw_by_id(np.array([f"id-{number}".encode() for number in range(len(copies))]), 0)
+    share, larger = sorted((share, larger))
+    drawn = draw_share(copies, random, share)
+    assert drawn.dtype == np.uint32
+    assert (np.abs(drawn - copies * share) < 1).all()
+    assert (drawn <= draw_share(copies, random, larger)).all()
+    np.testing.assert_array_equal(draw_share(copies, random, 1.0), copies)
+
+
+def test_a_share_of_the_balanced_set_keeps_its_confidence_and_its_classes():
+    """Drawn before the balance, the share of an over-full class would reach deeper into what is unsure."""
+    generator, count = np.random.default_rng(0), 40_000
+    ids = np.array([f"id-{number}".encode() for number in range(count)])
+    labels = PseudoLabels(
+        ids,
+        label=generator.integers(0, 2, count).astype(np.int32),
+        confidence=generator.uniform(0.3, 1.0, count).astype(np.float32),
+        random=draw_by_id(ids, 0),
+        num_classes=2,
+        probabilities=lambda: iter(()),
+    )
+    whole = apply_rule("confidence", labels, SelectionSettings(images_per_class=4000))
+    share = draw_share(whole, labels.random, 1 / 4)
+    mean = lambda copies: np.average(labels.confidence, weights=copies)
+    assert mean(share) == pytest.approx(mean(whole), abs=0.003)
+    per_class = np.bincount(labels.label, share)
+    assert per_class == pytest.approx([1000, 1000], abs=120)  # 4 standard deviations
+    # An image with a copy more than the others of its class is not more likely to lose one.
+    duplicated = apply_rule("confidence", labels, SelectionSettings(min_confidence=0.9, images_per_class=4000))
+    for copies in (1, 2):
+        drawn = draw_share(duplicated, labels.random, 1 / 4)[duplicated == copies]
+        assert drawn.mean() == pytest.approx(copies / 4, abs=0.05)
 
 
 def test_random_numbers_depend_on_seed_and_id_alone():

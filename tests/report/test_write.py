@@ -141,3 +141,18 @@ def test_tables_line_up():
     lines = numbers_table([{"iteration": "a", "ece": 0.02}, {"iteration": "b", "nll": 1.5}]).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")] == ["", "a", "0.02", "-", ""]
     assert [cell.strip() for cell in lines[3].split("|")] == ["", "b", "-", "1.5", ""]
+
+
+def test_iterations_of_which_other_things_are_true(run_folder):
+    teacher, student = collect_run(run_folder[0])
+    exclude = {"file": "x.jsonl", "sha256": "", "count": 3, "against": ["a", "b"], "distance": -1}
+    cleaned = dataclasses.replace(student, name="iteration_2", exclude=exclude)
+    assert write.describe_exclusions([teacher]) == []
+    (line,) = write.describe_exclusions([teacher, student, student])
+    assert line.startswith("Duplicates: not looked for")
+    first, second = write.describe_exclusions([teacher, student, cleaned])
+    assert first.startswith("iteration_1: Duplicates: not looked for")
+    assert (
+        second
+        == f"iteration_2: Duplicates: 3 images of {student.unlabeled} left out, which a or b holds too (x.jsonl)."
+    )

@@ -7,6 +7,7 @@ from etils import epath
 from ns_jax.configs import common, mnist5k
 from ns_jax.errors import UserError
 from ns_jax.models.base import ArrayInputs, ImageInputs
+from ns_jax.parallel.mesh import make_mesh
 from ns_jax.run import settings
 from ns_jax.run.orchestrate import make_plan
 from ns_jax.run.stages import STAGES, get_stage
@@ -27,6 +28,22 @@ def test_a_teacher_of_another_family_and_dtype():
     assert options.dtype == jnp.float32
     same_family = settings.prediction_options(config, "efficientnet-b7")
     assert same_family.scan_blocks and same_family.dtype == jnp.bfloat16
+
+
+def test_official_groups_of_batch_norm():
+    """Per core up to 8 cores, then of 8 cores or an eighth of them (noisystudent utils.py)."""
+    sizes = {1: 1, 2: 1, 8: 1, 16: 8, 32: 8, 64: 8, 128: 16, 2048: 256}
+    assert {devices: settings.official_group_size(devices) for devices in sizes} == sizes
+    config, mesh = common.get_config(), make_mesh()
+    assert mesh.size == 8
+    groups = {}
+    for size in (settings.OFFICIAL_GROUPS, 0, 4):
+        config.bn_group_size = size
+        groups[size] = settings.bn_groups(config, mesh)
+    assert groups == {-1: 8, 0: 1, 4: 2}
+    config.bn_group_size = 3
+    with pytest.raises(UserError, match="bn_group_size=3 does not divide the 8 devices"):
+        settings.bn_groups(config, mesh)
 
 
 def test_views_of_images_and_arrays():

@@ -8,6 +8,7 @@ import pytest
 
 from tests import command
 from tests.data.sources.test_sources import write_image
+from tests.tiny_model import TINY
 
 SUPERVISED = "configs/mnist5k.py:control"
 EIGHT_DEVICES = {"labeled_batch_size": 48, "eval_batch_size": 480}  # as many as the tests' own process has
@@ -51,19 +52,9 @@ def test_workdir_of_version_0_1(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     for number, name in enumerate(("cat", "dog")):
-        for i in range(4):
+        for i in range(8):
             write_image(tmp_path / "images" / name / f"{i}.jpg", 100 * number + i)
     return tmp_path / "images"
-
-
-def from_folder(labeled, test=None):
-    return (
-        f"--config.data.labeled=folder:{labeled}",
-        f"--config.data.test=folder:{test or labeled}",
-        "--config.train_epochs=1",
-        "--config.labeled_batch_size=4",
-        "--config.eval_batch_size=4",
-    )
 
 
 def test_labels_are_needed(tmp_path, folder):
@@ -76,26 +67,21 @@ def test_labels_are_needed(tmp_path, folder):
     assert not list((tmp_path / "w").rglob("*.json"))
 
 
-def test_own_folders_with_a_broken_image(tmp_path, folder):
+@pytest.mark.usefixtures("quick_compilation")
+def test_own_folders_with_a_broken_image(tmp_path, folder, caplog):
     broken = folder / "cat" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-40])
-    flags = from_folder(folder)
-    process = command.run(tmp_path / "w", *flags, config=SUPERVISED)
-    command.assert_one_line_error(process, "cat/1.jpg", "max_broken_fraction=0.125")
-    process = command.run(
-        tmp_path / "v",
-        *flags,
-        "--config.data.max_broken_fraction=0.125",
-        config=SUPERVISED,
-        env=command.quick_environment(),
-    )
-    assert process.returncode == 0, process.stderr
-    assert "skipped the broken image cat/1.jpg" in process.stderr
+    fields = {"data__labeled": f"folder:{folder}", "data__test": f"folder:{folder}", "train_epochs": 1.0}
+    fields |= {"variant": TINY, "labeled_batch_size": 8, "eval_batch_size": 8}
+    command.assert_refused(tmp_path / "w", "cat/1.jpg", "max_broken_fraction=0.0625", config=SUPERVISED, **fields)
+    command.run_here(tmp_path / "v", config=SUPERVISED, data__max_broken_fraction=0.0625, **fields)
+    assert "skipped the broken image cat/1.jpg" in caplog.text
     evaluation = json.loads((tmp_path / "v" / "evaluations/test.json").read_text())
-    assert (evaluation["count"], evaluation["skipped"]) == (7, 1)
+    assert (evaluation["count"], evaluation["skipped"]) == (15, 1)
 
     # The model of two classes as the teacher of ten.
     fields = {"data__unlabeled": "mnist5k:unlabeled", "unlabeled_ratio": 4, "teacher": str(tmp_path / "v" / "model")}
+    fields["variant"] = TINY
     command.assert_refused(tmp_path / "u", "has 2 classes", "has 10", config=SUPERVISED, **fields, **EIGHT_DEVICES)
 
 

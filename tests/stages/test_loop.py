@@ -14,6 +14,9 @@ import pytest
 import ns_jax
 from tests import command
 from tests.stages.alike import assert_same_runs
+from tests.tiny_model import TINY
+
+VARIANT = f"--config.variant={TINY}"  # .ci/run trains the demo's own model
 
 
 def results(workdir) -> dict:
@@ -31,7 +34,7 @@ def results(workdir) -> dict:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    process = command.run(workdir, env=command.quick_environment())
+    process = command.run(workdir, VARIANT, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     return workdir, process
 
@@ -51,14 +54,14 @@ def test_it_ends_with_a_table_and_pictures(undisturbed):
 
 def test_its_models_can_be_loaded(undisturbed):
     workdir, _ = undisturbed
-    last = ns_jax.load(workdir)
-    assert last.metadata["teacher"] == ns_jax.load(workdir / "iteration_0").metadata["fingerprint"]
+    last = ns_jax.load(workdir, TINY)
+    assert last.metadata["teacher"] == ns_jax.load(workdir / "iteration_0", TINY).metadata["fingerprint"]
     assert last.class_names == [str(digit) for digit in range(10)]
-    before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints")
+    before_the_end = ns_jax.load(workdir / "iteration_1" / "checkpoints", TINY)
     assert before_the_end.metadata == {key: value for key, value in last.metadata.items() if key != "fingerprint"} | {
         "steps": 9
     }
-    assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6").metadata["steps"] == 6
+    assert ns_jax.load(workdir / "iteration_1" / "checkpoints" / "6", TINY).metadata["steps"] == 6
     images = np.zeros((2, 28, 28, 3), np.uint8)
     assert not np.array_equal(before_the_end.logits(images), last.logits(images))
 
@@ -70,20 +73,20 @@ def test_plain_lines_without_a_terminal(undisturbed):
     assert re.search(r"iteration_1 train: 12/12, [\d.]+ steps/s, loss [\d.]+, accuracy [\d.]+ %, 0 s left", text)
 
 
-def test_a_second_start_does_nothing_anew(undisturbed):
+def test_a_second_start_does_nothing_anew(undisturbed, capsys):
     workdir, _ = undisturbed
     before = {
         path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file() and "report" not in str(path)
     }
-    process = command.run(workdir, env=command.quick_environment())
-    assert process.returncode == 0
-    assert "train: done before" in process.stdout and "label: done before (3900 images)" in process.stdout
+    command.run_here(workdir, variant=TINY)
+    output = capsys.readouterr().out
+    assert "train: done before" in output and "label: done before (3900 images)" in output
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
 @pytest.mark.slow  # a step on eight devices is compared with one on one in tests/training
 def test_eight_devices_give_what_one_gives(undisturbed, tmp_path):
-    process = command.run(tmp_path / "eight", env=command.quick_environment(devices=8))
+    process = command.run(tmp_path / "eight", VARIANT, env=command.quick_environment(devices=8))
     assert process.returncode == 0, process.stderr
     assert_same_runs(undisturbed[0], tmp_path / "eight")
 
@@ -123,7 +126,7 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path, moments):
     kills = 0
     for marker, seconds in moments:
         with subprocess.Popen(
-            command.arguments(workdir),
+            command.arguments(workdir, VARIANT),
             cwd=command.REPO,
             env=command.quick_environment(),
             stdout=subprocess.DEVNULL,
@@ -135,7 +138,7 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path, moments):
                 process.kill()
                 kills += process.wait() == -9
     assert kills >= len(moments) - 1
-    process = command.run(workdir, env=command.quick_environment())
+    process = command.run(workdir, VARIANT, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     assert results(workdir) == results(undisturbed[0])
 
@@ -152,7 +155,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 0x10
     largest.write_bytes(data)
-    process = command.run(workdir, env=command.quick_environment())
+    process = command.run(workdir, VARIANT, env=command.quick_environment())
     assert process.returncode == 0, process.stderr
     assert f"checkpoints/{newest} is damaged" in process.stderr and "trying the one before it" in process.stderr
     assert f"resuming at step {before}" in process.stdout

@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of training loses no step."""
+"""SIGTERM in the middle of training loses no step; SIGINT ends a run at once."""
 
 import hashlib
 import re
@@ -84,15 +84,19 @@ def test_a_signal_to_one_of_two_hosts_stops_both(tmp_path):
     assert_continued(output, step, workdir, tmp_path / "undisturbed")
 
 
-def test_before_training_it_ends_at_once(tmp_path):
-    """As ever; there is nothing to save."""
+@pytest.mark.parametrize("number, code, words", [(signal.SIGTERM, -15, ""), (signal.SIGINT, 130, "interrupted; start")])
+def test_before_training_it_ends_at_once(tmp_path, number, code, words):
+    """There is nothing to save. Ctrl-C does so at any time: what a run has written is complete."""
     with subprocess.Popen(
         command.arguments(tmp_path / "w"),
         cwd=command.REPO,
         env=command.environment(),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert wait_for(process, (tmp_path / "w" / "config.json").exists)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == -signal.SIGTERM  # 143 to a shell
+        process.send_signal(number)
+        assert process.wait() == code
+        errors = process.stderr.read()
+    assert words in errors and "Traceback" not in errors

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.models.base import BuildOptions
+from ns_jax.models.base import BuildOptions, build_network
 from ns_jax.models.efficientnet.stacking import unstack_blocks
 from ns_jax.parallel.mesh import FSDP, make_mesh, state_sharding, whole_on_host
-from tests.training.short_run import DEEP, LOSS, OPTIONS, SETTINGS, SMALL, make, mesh_of, train
+from tests.training.short_run import DEEP, LOSS, OPTIONS, SETTINGS, SMALL, create_split_state, mesh_of, train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 STILL = BuildOptions(dropout_rate=0.0)  # loops and other orders draw other noise
@@ -37,20 +37,25 @@ def test_split_state_trains_alike(on_one, shard_state):
     assert_close(state.ema_params, on_one[1].ema_params)
 
 
-def test_split_state_needs_its_share_of_memory():
+@pytest.fixture(scope="module")
+def split():
+    """A fresh state of the demo's model on eight devices, an eighth on each."""
+    return create_split_state(8, 8, build_network(SMALL, 10))
+
+
+def test_split_state_needs_its_share_of_memory(split):
     """Of the arrays that are split, each device has one part; they are nearly all of it."""
-    state, _ = make(8, shard_state=8, architecture=SMALL)
-    split = whole = here = 0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    in_parts = whole = here = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(split):
         part = leaf.addressable_shards[0].data
         if state_sharding(make_mesh(8), path, leaf.shape, SMALL.is_split).is_fully_replicated:
             assert part.shape == leaf.shape
             whole += leaf.nbytes
         else:
             assert part.nbytes * 8 == leaf.nbytes
-            split += leaf.nbytes
+            in_parts += leaf.nbytes
         here += part.nbytes
-    assert here == whole + split // 8 and split > 10 * whole
+    assert here == whole + in_parts // 8 and in_parts > 10 * whole
 
 
 def test_accumulation_is_batch_norm_in_groups():
@@ -95,9 +100,8 @@ def test_kernels_are_split_by_their_larger_dimension():
     assert axis("kernel", (3, 3, 1, 30)) == axis("bias", (96,)) == axis("scale", (3, 96)) == []
 
 
-def test_whole_on_host():
-    state, _ = make(8, shard_state=8)
-    assert_close(whole_on_host(mesh_of(8, 8), state.params), jax.device_get(state.params), atol=0)
+def test_whole_on_host(split):
+    assert_close(whole_on_host(mesh_of(8, 8), split.params), jax.device_get(split.params), atol=0)
 
 
 def test_number_of_devices_that_share_a_state():

@@ -66,12 +66,12 @@ def test_noise_is_of_the_seed_and_not_of_the_run(on_one):
 
 def test_frozen_layers_stay_as_they_are():
     _, start = train(1, steps=0)
-    options = dataclasses.replace(OPTIONS, frozen_blocks=2)
+    options = dataclasses.replace(OPTIONS, frozen_blocks=1)
     _, end = train(1, steps=2, options=options, settings=dataclasses.replace(SETTINGS, weight_decay=0.1))
     for tree in ("params", "batch_stats", "ema_params"):
         before, after = (jax.tree_util.tree_leaves_with_path(getattr(state, tree)) for state in (start, end))
         for (path, old), (_, new) in zip(before, after, strict=True):
-            frozen = path[0].key in ("stem", "stem_bn", "blocks_0", "blocks_1")
+            frozen = path[0].key in ("stem", "stem_bn", "blocks_0")
             assert np.array_equal(old, new) == frozen, jax.tree_util.keystr(path)
 
 
@@ -179,9 +179,9 @@ def test_checksums_see_a_single_bit():
     assert int(clean[0]) != int(damaged[0]) and int(clean[1]) == int(damaged[1])
 
 
-def test_tpu_program_of_b0_keeps_the_native_convolutions():
+def test_tpu_program_keeps_the_native_convolutions():
     """Lowered for TPU, the step holds the grouped convolutions and nothing of the CPU form."""
-    architecture, optimizer = get_architecture("efficientnet-b0"), rmsprop()
+    architecture, optimizer = get_architecture("efficientnet-small"), rmsprop()
     network = build_network(architecture, 1000, BuildOptions(dtype=jnp.bfloat16, stochastic_depth_rate=0.2))
     state = abstract_state(network, optimizer, 64, mesh_of(4))
     images = jax.ShapeDtypeStruct((L, 64, 64, 3), jnp.uint8)
@@ -204,7 +204,7 @@ def test_tpu_program_of_b0_keeps_the_native_convolutions():
 
 def test_online_teacher_is_the_stored_one():
     teacher = build_network(TINY, 10)
-    variables = teacher.init(7, 32)
+    variables = jax.jit(lambda: teacher.init(7, 32))()
     fed = batch(0)
     clean = np.random.default_rng(1).uniform(0, 255, (U, 32, 32, 3)).astype(np.float32)
     results = []

@@ -6,9 +6,9 @@ from ns_jax.data.ops.seeds import RANDOM_AREA, fold_in
 from ns_jax.data.views import View
 
 
-def center_window(view: View, seed=None):
+def center_window(view: View, seed=None, augmentation=None):
     """The window of the model's centre crop: a square of size / (size + padding) of the shorter side."""
-    del seed
+    del seed, augmentation
     fraction = view.size / (view.size + view.crop_padding)
 
     def window(shape):
@@ -20,12 +20,13 @@ def center_window(view: View, seed=None):
     return window
 
 
-def random_area_window(view: View, seed):
-    """The window of 8 to 100 % of the area, aspect 3/4 to 4/3; the centre crop's if 10 attempts give none.
+def random_area_window(view: View, seed, augmentation):
+    """The window of a random share of the area, aspect 3/4 to 4/3; the centre crop's if 10 attempts give none.
 
     Args:
       view: of the centre crop.
       seed: int64 [2], the image's.
+      augmentation: its `crop_min_area`, officially 0.08, is the smallest share.
     """
     seed = fold_in(seed, RANDOM_AREA)
 
@@ -36,7 +37,7 @@ def random_area_window(view: View, seed):
             seed,
             min_object_covered=0.1,
             aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(0.08, 1.0),
+            area_range=(augmentation.crop_min_area, 1.0),
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from ns_jax.registry import Registry
 
-# {name: operation}. The crops are functions (view, seed) -> window (see ns_jax/data/decode.py), because they choose the
-# part of an image before it is decoded. All others are functions (image, seed, augmentation) -> image of TensorFlow
-# graph code: seed is int64 [2], and what they return has the shape and the dtype of what they got.
+# {name: operation}. The crops are functions (view, seed, augmentation) -> window (see ns_jax/data/decode.py), because
+# they choose the part of an image before it is decoded. All others are functions (image, seed, augmentation) -> image
+# of TensorFlow graph code: seed is int64 [2], and what they return has the shape and the dtype of what they got.
 AUGMENTATIONS = Registry(
     "augmentation",
     {
@@ -15,6 +15,8 @@ AUGMENTATIONS = Registry(
         "center": "ns_jax.data.ops.crops:center_window",
         "pad4": "ns_jax.data.ops.pad:pad4",
         "flip": "ns_jax.data.ops.flip:flip",
+        "flip_vertical": "ns_jax.data.ops.flip:flip_vertical",
+        "quarter_turns": "ns_jax.data.ops.flip:quarter_turns",
         "randaugment": "ns_jax.data.ops.randaugment.operation:randaugment",
         "cutout": "ns_jax.data.ops.cutout:cutout",
     },
@@ -48,11 +50,13 @@ class Augmentation:
         without one, images are the model's own centre crop. () is the clean centre crop.
       randaugment: of the operation 'randaugment'.
       cutout_size: side of the square of the operation 'cutout', in pixels; 0: the image stays as it is.
+      crop_min_area: smallest share of the area that the crop 'random_area' takes.
     """
 
     operations: tuple[str, ...] = ()
     randaugment: RandAugmentSettings = RandAugmentSettings()
     cutout_size: int = 0
+    crop_min_area: float = 0.08
 
     @property
     def crop(self) -> str | None:

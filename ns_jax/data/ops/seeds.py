@@ -4,6 +4,8 @@ import tensorflow as tf
 
 RANDOM_AREA = 1  # salts of `fold_in`; never reuse one
 RANDAUGMENT = 2
+FLIP_VERTICAL = 3
+QUARTER_TURNS = 4
 FIRST_OWN = 16  # of the operation at position 0 that is not built in
 
 

@@ -5,6 +5,7 @@ or of workers, changes nothing.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,9 @@ class Source:
       ids: int64 indices [N] to byte strings [N], unique and stable.
       stamp: changes when a file is replaced; empty where files are not read.
       may_be_broken: whether an example may fail to decode (files, as opposed to built data sets).
+      encoded: TensorFlow graph function, int64 index to the stored bytes, which `ns_jax.data.decode.decode_image`
+        decodes to the image that `load` gives; None where an image is not stored as a file. A source of one's own may
+        be without this attribute.
     """
 
     name: str
@@ -35,11 +39,17 @@ class Source:
     ids: Callable[[np.ndarray], np.ndarray]
     stamp: str = ""
     may_be_broken: bool = False
+    encoded: Callable | None = None
 
     @property
     def num_classes(self) -> int:
         """Number of classes; 0 where examples have no labels."""
         return len(self.class_names)
+
+
+def digest_of_ids(source: Source) -> str:
+    """SHA-256 of the ids of all examples in order: of which examples a source is."""
+    return hashlib.sha256(b"\0".join(source.ids(np.arange(source.count)).tolist())).hexdigest()
 
 
 CONTRACT = ("name", "count", "class_names", "num_classes", "load", "ids", "stamp", "may_be_broken")

@@ -70,8 +70,11 @@ def open_folder(path: str, data_dir: str) -> Source:
     paths = tf.constant([os.fsencode(os.path.join(path, file)) for file in files])
     targets = tf.constant(labels, tf.int32)
 
+    def encoded(index):
+        return tf.io.read_file(paths[index])
+
     def load(index, window=None):
-        return decode_image(tf.io.read_file(paths[index]), window), targets[index]
+        return decode_image(encoded(index), window), targets[index]
 
     return Source(
         name=f"folder:{path}",
@@ -81,4 +84,5 @@ def open_folder(path: str, data_dir: str) -> Source:
         ids=lambda indices: ids[indices],
         stamp=_stamp(path, files),
         may_be_broken=True,
+        encoded=encoded,
     )

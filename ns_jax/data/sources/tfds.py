@@ -95,11 +95,15 @@ def open_tfds(name: str, data_dir: str) -> Source:
         record = records[int(index)]
         return np.asarray(record["image"], object), np.int32(record["label"])
 
-    def load(index, window=None):
-        encoded, label = tf.numpy_function(read, [index], [tf.string, tf.int32], stateful=False)
-        encoded.set_shape([])
+    def read_in_graph(index):
+        content, label = tf.numpy_function(read, [index], [tf.string, tf.int32], stateful=False)
+        content.set_shape([])
         label.set_shape([])
-        image = decode_image(encoded, window)
+        return content, label
+
+    def load(index, window=None):
+        content, label = read_in_graph(index)
+        image = decode_image(content, window)
         if window is None:
             image.set_shape([*shape[:2], 3])
         return image, label
@@ -110,4 +114,5 @@ def open_tfds(name: str, data_dir: str) -> Source:
         class_names=tuple(builder.info.features["label"].names),
         load=load,
         ids=lambda indices: np.char.add(f"{name}#".encode(), np.char.mod(b"%d", indices)),
+        encoded=lambda index: read_in_graph(index)[0],
     )

@@ -8,8 +8,8 @@ from jax import lax
 
 from ns_jax.models.efficientnet.stacking import equal_blocks, loop_name
 from ns_jax.models.efficientnet.variants import BlockGroup, EfficientNet
-from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, dense_kernel_init
-from ns_jax.models.ops.batch_norm import BatchNorm
+from ns_jax.models.layers import Conv, DepthwiseConv, Dropout, SqueezeExcite, StochasticDepth, head_kernel_init
+from ns_jax.models.ops.batch_norm import BN_MOMENTUM, BatchNorm
 
 
 class MBConv(nn.Module):
@@ -22,11 +22,12 @@ class MBConv(nn.Module):
     dtype: Any
     activation: str
     squeeze_excite: bool
+    bn_momentum: float
 
     @nn.compact
     def __call__(self, x, train: bool, example_ids, drop_rate):
         inputs = x
-        norm = {"groups": self.bn_groups, "dtype": self.dtype}
+        norm = {"groups": self.bn_groups, "dtype": self.dtype, "momentum": self.bn_momentum}
         if self.group.expand != 1:
             x = Conv(x.shape[-1] * self.group.expand, dtype=self.dtype, name="expand")(x)
             x = BatchNorm(name="expand_bn", activation=self.activation, **norm)(x, train)
@@ -59,6 +60,8 @@ class EfficientNetModule(nn.Module):
       remat: keeps only each block's input for the backward pass and computes the rest again.
       frozen_blocks: number of leading blocks (plus the stem) that are frozen: eval-mode batch norm, no gradient.
       dtype: of the computation; parameters and statistics are float32.
+      bn_momentum: of batch norm; the official 0.99 where None.
+      head_init: of the classifier's kernel, see `head_kernel_init`.
     """
 
     variant: EfficientNet
@@ -70,13 +73,17 @@ class EfficientNetModule(nn.Module):
     scan_blocks: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
+    bn_momentum: float | None = None
+    head_init: str = "classes"
 
-    classifier_init = staticmethod(dense_kernel_init)
+    @property
+    def _bn_momentum(self) -> float:
+        return BN_MOMENTUM if self.bn_momentum is None else self.bn_momentum
 
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         variant = self.variant
-        norm = {"groups": self.bn_groups, "dtype": self.dtype}
+        norm = {"groups": self.bn_groups, "dtype": self.dtype, "momentum": self._bn_momentum}
         x = Conv(variant.stem_width, 3, 2, dtype=self.dtype, name="stem")(images)
         x = BatchNorm(name="stem_bn", activation=variant.activation, **norm)(x, train and not self.frozen_blocks)
         loops = equal_blocks(variant, self.frozen_blocks) if self.scan_blocks else []
@@ -102,7 +109,7 @@ class EfficientNetModule(nn.Module):
             return maps | {"features": x, "pooled": pooled}
         rate = variant.dropout_rate if self.dropout_rate is None else self.dropout_rate
         x = Dropout(rate, name="dropout")(pooled, example_ids)
-        return nn.Dense(self.num_classes, kernel_init=self.classifier_init, name="classifier")(x)
+        return nn.Dense(self.num_classes, kernel_init=head_kernel_init(self.head_init), name="classifier")(x)
 
     def _run(self, x, blocks: range, group: BlockGroup, stride: int, train: bool, example_ids):
         """One block, or several equal ones as a loop."""
@@ -117,6 +124,7 @@ class EfficientNetModule(nn.Module):
             self.dtype,
             variant.activation,
             variant.squeeze_excite,
+            self._bn_momentum,
             name=name,
         )
 

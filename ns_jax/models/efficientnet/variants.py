@@ -1,8 +1,9 @@
 """EfficientNet as an architecture, and the table of its variants.
 
 Sources: width, depth, resolution, dropout and the block strings of B0 to B7 are those of the official EfficientNet
-code; L0, L1 and L2 those of Table 7 (v1) / Table 8 (v4) of the Noisy Student paper. `crop_padding` is the official
-evaluation crop. The 32 px variant is the official SVHN experiment (strides of block groups 2 and 3 set to 1).
+code; L0, L1 and L2 those of Table 7 (v1) / Table 8 (v4) of the Noisy Student paper. The evaluation crop is that of
+noisystudent's preprocessing.py, CROP_PADDING = 32; the later tpu code takes 0.875 at every size. The 32 px
+variant is the official SVHN experiment (strides of block groups 2 and 3 set to 1).
 
 Lite0 to Lite4 are those of the official `efficientnet/lite`: its efficientnet_lite_builder.py has width, depth,
 resolution, dropout, (image - 127) / 128 and batch norm's momentum and epsilon, which are those of B0 to B7; its
@@ -202,5 +203,6 @@ _VARIANTS = (
     _lite("efficientnet-lite4", 300, 0.3, 1.4, 1.8),
     EfficientNet("efficientnet-b0-svhn", _SVHN, 0.2, groups=SVHN_GROUPS),
     EfficientNet("efficientnet-small", _SMALL, 0.2, groups=SMALL_GROUPS, stem_filters=16, head_filters=256),
+    EfficientNet("efficientnet-small-1.5", _SMALL, 0.2, 1.5, 1.5, SMALL_GROUPS, stem_filters=16, head_filters=256),
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}

@@ -13,7 +13,6 @@ from tests.conftest import REPO
 SPLITS = {
     "imagenet2012": {"train", "validation", "test"},
     "imagenet2012_subset": {"train", "validation"},
-    "svhn_cropped": {"train", "test", "extra"},
     "fashion_mnist": {"train", "test"},
 }
 

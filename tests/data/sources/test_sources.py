@@ -58,6 +58,7 @@ def test_folder_with_classes(folder):
     assert source.ids(np.arange(6)).tolist()[:2] == [b"cat/0.png", b"cat/1.jpg"]
     image, label = source.load(tf.constant(3, tf.int64))
     assert image.shape == (20, 30, 3) and int(label) == 1 and int(image[0, 0, 0]) == 100
+    assert source.encoded(tf.constant(3, tf.int64)).numpy() == (folder / "dog" / "0.png").read_bytes()
 
 
 def test_folder_without_classes(folder):
@@ -158,8 +159,8 @@ def test_a_source_of_ones_own():
     "name, message",
     [
         ("imagenet", "write KIND:REST"),
-        ("zip_:x", "one of mnist5k, folder, tfds"),
-        ("tdfs:mnist:3.0.1/train", "one of mnist5k, folder, tfds, as tfds"),
+        ("zip_:x", "one of mnist5k, folder, solar_cells, svhn, tfds"),
+        ("tdfs:mnist:3.0.1/train", "one of mnist5k, folder, solar_cells, svhn, tfds, as tfds"),
         ("mnist5k:train", "has the splits"),
         ("tfds:no_such_set/train", "no data set 'no_such_set'"),
         ("tfds:mnist", "name a split, as in tfds:mnist/train"),

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from ns_jax.data.decode import decode_image
 from ns_jax.data.import_fashion_mnist import DEBIAN_FOLDER, import_files
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
@@ -69,6 +70,7 @@ def test_configurations_versions_and_splits(data_dir, name, count):
     assert (source.name, source.count, source.class_names) == (name, count, ("a", "b"))
     image, label = source.load(tf.constant(1, tf.int64))
     assert image.shape == (4, 4, 3) and image.dtype == tf.uint8
+    np.testing.assert_array_equal(decode_image(source.encoded(tf.constant(1, tf.int64))), image)
     assert int(image[0, 0, 0]) % 2 == int(label)
     assert source.ids(np.array([1]))[0] == f"{name.removeprefix('tfds:')}#1".encode()
 

@@ -1,0 +1,1 @@
+"""Images of one source that are the same as images of others."""
