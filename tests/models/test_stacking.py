@@ -80,6 +80,21 @@ def test_the_loop_has_the_variables_that_stacking_makes(variables):
     assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, stacked(variables))
 
 
+def test_loops_of_lite_have_the_variables_that_stacking_makes():
+    """Its ends are not repeated as often as the others of its depth."""
+    lite = dataclasses.replace(DEEP, activation="relu6", squeeze_excite=False, scale_ends=False)
+    assert lite.repeats == (1, 4, 2) and equal_blocks(lite) == [range(2, 5)]
+    single, loops = (
+        jax.eval_shape(EfficientNetModule(lite, 10, scan_blocks=scan).init, jax.random.key(1), IMAGES)
+        for scan in (False, True)
+    )
+    assert not any("se" in block for block in single["params"].values())
+    stack = lambda tree: jax.eval_shape(lambda t: stack_blocks(t, equal_blocks(lite)), tree)
+    assert jax.tree.map(jnp.shape, loops) == {
+        name: jax.tree.map(jnp.shape, stack(tree)) for name, tree in single.items()
+    }
+
+
 def test_unstacking_undoes_stacking(variables):
     again = {name: unstack_blocks(tree) for name, tree in stacked(variables).items()}
     assert jax.tree.structure(again) == jax.tree.structure(variables)
