@@ -8,12 +8,8 @@ for B0 is not known: configs/imagenet.py. 'plain' has crop and flip alone, as th
 of the official tpu code has 76.7 for it. 350 epochs.
 """
 
-from ns_jax.configs import common, imagenet
-
-FORMS = {"randaugment": True, "plain": False}
+from ns_jax.configs import imagenet
 
 
 def get_config(form: str = "randaugment"):
-    c = imagenet.supervised("b0", randaugment=common.choose(FORMS, form))
-    c.paper_row = "9/efficientnet-b0 " + ("supervised" if form == "randaugment" else "plain")
-    return c
+    return imagenet.baseline("b0", form)

@@ -10,6 +10,4 @@ from ns_jax.configs import imagenet
 
 
 def get_config():
-    c = imagenet.supervised("b6")
-    c.paper_row = "9/efficientnet-b6 supervised"
-    return c
+    return imagenet.baseline("b6")

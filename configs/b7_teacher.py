@@ -10,6 +10,4 @@ from ns_jax.configs import imagenet
 
 
 def get_config():
-    c = imagenet.supervised("b7")
-    c.paper_row = "9/efficientnet-b7 supervised"
-    return c
+    return imagenet.baseline("b7")

@@ -46,6 +46,13 @@ def supervised(model: str, randaugment: bool = True):
     return c
 
 
+def baseline(model: str, form: str = "randaugment"):
+    """`model` on the labeled images, as a row of the paper's Table 9, or 'plain': with crop and flip alone."""
+    c = supervised(model, randaugment=common.choose({"randaugment": True, "plain": False}, form))
+    c.paper_row = f"9/efficientnet-{model} {'supervised' if form == 'randaugment' else form}"
+    return c
+
+
 def student(model: str, teacher: str):
     """`model` as the student of the model in the folder `teacher`; the paper's unlabeled images are not public."""
     magnitude, epochs, ratio = RECIPES[model]

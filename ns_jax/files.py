@@ -1,6 +1,7 @@
 """Files that are complete or absent: written under a temporary name and renamed."""
 
 import errno
+import importlib.util
 import json
 import os
 import shutil
@@ -61,3 +62,11 @@ def read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def package_folder(module: str) -> epath.Path | None:
+    """Folder of an installed package, of which no code runs; None where there is none."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return epath.Path(next(iter(spec.submodule_search_locations)))

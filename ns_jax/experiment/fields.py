@@ -437,11 +437,9 @@ def validate(config: ConfigDict) -> None:
         f"unlabeled_ratio={config.unlabeled_ratio} without data.unlabeled: name the unlabeled images, or set "
         "unlabeled_ratio=0 for supervised training",
     )
-    require(
-        not config.data.exclude or any(iteration.data.unlabeled for _, iteration in resolved),
-        f"data.exclude={config.data.exclude} without data.unlabeled: there is nothing to leave out",
-    )
-    require(
-        not config.selection_from or any(iteration.data.unlabeled for _, iteration in resolved),
-        f"selection_from={config.selection_from} without data.unlabeled: there is nothing to select from",
-    )
+    for field, use in (("data.exclude", "leave out"), ("selection_from", "select from")):
+        value = value_of(config, field)
+        require(
+            not value or any(iteration.data.unlabeled for _, iteration in resolved),
+            f"{field}={value} without data.unlabeled: there is nothing to {use}",
+        )

@@ -1,11 +1,11 @@
 """Trained weights by the name of a variant: from an installed package, else from the Hugging Face hub."""
 
 import dataclasses
-import importlib.util
 
 from etils import epath
 
 from ns_jax.errors import UserError
+from ns_jax.files import package_folder
 from ns_jax.interop import hub
 
 
@@ -29,10 +29,10 @@ class Start:
         """
         if not self.package:
             return None
-        spec = importlib.util.find_spec(self.package.replace("-", "_"))
-        if spec is None or not spec.submodule_search_locations:
+        package = package_folder(self.package.replace("-", "_"))
+        if package is None:
             return None
-        folder = epath.Path(next(iter(spec.submodule_search_locations))) / "models"
+        folder = package / "models"
         files = sorted(folder.glob("*.pth"))
         if len(files) != 1:
             raise UserError(

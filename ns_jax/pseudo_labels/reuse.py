@@ -24,14 +24,12 @@ class GivenSelection:
       indices: int64 [S], ascending, of the selected images in the source.
       copies: uint32 [S], at least 1.
       class_names: of the labels by which it was made.
-      fingerprint: of the selection's manifest.
     """
 
     folder: epath.Path
     indices: np.ndarray
     copies: np.ndarray
     class_names: tuple[str, ...]
-    fingerprint: str
 
     def copies_of(self, indices: np.ndarray) -> np.ndarray:
         """Copies of images of the source, uint32 [N], of their int64 indices [N]; 0 where they are not selected."""
@@ -79,6 +77,11 @@ def open_given(run: epath.Path, source: Images) -> Selection:
     return selection
 
 
+def fingerprint(selection: Selection) -> str:
+    """SHA-256 of a selection's manifest, which says whose labels it was made of, and how many images it kept."""
+    return hashlib.sha256(json.dumps(selection.manifest(), sort_keys=True).encode()).hexdigest()
+
+
 def read_given(run: epath.Path, source: Images) -> GivenSelection:
     """Reads a selection of the images of `source`.
 
@@ -97,13 +100,11 @@ def read_given(run: epath.Path, source: Images) -> GivenSelection:
         in_order = np.argsort(places)
         indices.append(places[in_order])
         copies.append(chosen["copies"][in_order])
-    content = json.dumps(manifest, sort_keys=True).encode()
     return GivenSelection(
         folder=selection.folder,
         indices=np.concatenate(indices).astype(np.int64),
         copies=np.concatenate(copies).astype(np.uint32),
         class_names=tuple(manifest["class_names"]),
-        fingerprint=hashlib.sha256(content).hexdigest(),
     )
 
 

@@ -12,6 +12,7 @@ from ns_jax.inference.predictor import PredictionNoise, Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.planning.programs import label_programs
+from ns_jax.pseudo_labels.reuse import fingerprint, open_given
 from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
 from ns_jax.registry import is_import_path
 from ns_jax.report.progress import StageProgress
@@ -26,27 +27,26 @@ def run(iteration: Iteration) -> None:
     """Labels the shards that are not labeled yet, and then writes the manifest.
 
     Raises:
-      UserError: the labels in the folder are of another teacher, or of other images.
+      UserError: the labels in the folder are of another teacher, of another selection, or of other images.
     """
     store, teacher = LabelStore(iteration.paths.labels), read_metadata(iteration.teacher)
     source = iteration.inputs.open("unlabeled")
-    given = given_selection(iteration, source)
-    owner = {"teacher": teacher["fingerprint"]} | ({"selection": given.fingerprint} if given else {})
+    owner = {"teacher": teacher["fingerprint"]}
+    if iteration.selection_from is not None:
+        owner["selection"] = fingerprint(open_given(iteration.selection_from, source))
     if store.is_complete():
         _check_owner(store, owner)
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
-    usable = iteration.inputs.usable(source)
-    readable = usable.indices
-    if given:
-        readable = np.intersect1d(readable, given.indices, assume_unique=True)
+    usable, given = iteration.inputs.usable(source), given_selection(iteration, source)
+    indices = usable.indices if given is None else np.intersect1d(usable.indices, given.indices, assume_unique=True)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     claim = owner | {"ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
     label_shards(
         store,
         source,
-        readable,
+        indices,
         ranges,
         lambda: make_teacher(iteration, iteration.config.prediction_dtype, noise_of_teacher(iteration.config)),
         iteration.title("label"),
@@ -57,12 +57,12 @@ def run(iteration: Iteration) -> None:
         "class_names": list(teacher["class_names"]),
         "skipped": usable.num_broken,
     }
-    on_process_zero(lambda: _complete(store, split_by_shard(readable, ranges), manifest))
-    kept = f", the {len(given.indices)} of {given.folder} alone" if given else ""
+    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest))
+    chosen = f" (those of {given.folder})" if given else ""
     iteration.say(
         "label",
-        f"{len(readable)} of {source.count} images labeled in {len(ranges)} files{kept}, {usable.num_broken} could not "
-        f"be read, {usable.describe_exclusion()}",
+        f"{len(indices)} of {source.count} images labeled{chosen} in {len(ranges)} files, "
+        f"{usable.num_broken} could not be read, {usable.describe_exclusion()}",
     )
 
 

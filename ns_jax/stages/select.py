@@ -66,13 +66,26 @@ def run(iteration: Iteration) -> None:
 
 
 def chooser(iteration: Iteration) -> tuple[str, Callable[[PseudoLabels], np.ndarray]]:
-    """What chooses among an iteration's labels: its name, and the function from labels to uint32 [N] copies."""
+    """What chooses among an iteration's labels: its name, and the function from labels to uint32 [N] copies.
+
+    Raises:
+      UserError: see `given_selection`. The function: no pseudo-label passes the rule.
+    """
     config = iteration.config
     source = iteration.inputs.open("unlabeled")
-    given = given_selection(iteration, source)
+    given, store = given_selection(iteration, source), LabelStore(iteration.paths.labels)
+
+    def by_rule(labels: PseudoLabels) -> np.ndarray:
+        copies = apply_rule(config.selection, labels, selection_settings(config))
+        if not copies.any():
+            raise UserError(
+                f"no pseudo-label passes the rule {config.selection!r} with min_confidence={config.min_confidence}: "
+                "train a better teacher, or lower min_confidence"
+            )
+        return copies
+
     if given is None:
-        return config.selection, lambda labels: apply_rule(config.selection, labels, selection_settings(config))
-    store = LabelStore(iteration.paths.labels)
+        return config.selection, by_rule
     return f"as {given.folder}", lambda labels: given.copies_of(labeled_indices(store, source))
 
 
@@ -87,18 +100,15 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
       seed: of all random draws.
 
     Raises:
-      UserError: the labels are not complete, or no pseudo-label is kept.
+      UserError: the labels are not complete, or no image is chosen.
     """
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
     labels, of_labels = read_pseudo_labels(store, seed), store.manifest()
-    copies = choose(labels)
+    copies = draw_share(choose(labels), labels.random, share)
     if not copies.any():
-        raise UserError(f"no pseudo-label passes the rule {rule!r}: train a better teacher, or lower min_confidence")
-    copies = draw_share(copies, labels.random, share)
-    if not copies.any():
-        raise UserError(f"unlabeled_fraction={share:g} leaves no image of the selection: use a larger share")
+        raise UserError(f"no image of the selection is left at unlabeled_fraction={share:g}")
     end = 0
     for number, count in enumerate(of_labels["counts"]):
         start, end = end, end + count
@@ -120,9 +130,8 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
 
 
 def check(iteration: Iteration) -> None:
-    """Raises UserError for a selection rule that does not exist, or a given selection that cannot be used."""
+    """Raises UserError for a selection rule that does not exist."""
     SELECTION_RULES.get(iteration.config.selection)
-    check_given_selection(iteration)
 
 
 def check_given_selection(iteration: Iteration) -> None:

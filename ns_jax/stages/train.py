@@ -136,15 +136,13 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
 
 def online_examples(iteration: Iteration, unlabeled: Source) -> np.ndarray:
     """Indices of the images that an online teacher labels, int64 [M]: all of them, or the copies of a selection."""
-    usable, given = iteration.inputs.usable(unlabeled), given_selection(iteration, unlabeled)
+    config, usable, given = iteration.config, iteration.inputs.usable(unlabeled), given_selection(iteration, unlabeled)
     iteration.say("train", f"{usable.num_broken} unlabeled images could not be read, {usable.describe_exclusion()}")
-    readable = usable.indices
     if given is None:
-        return readable
-    config = iteration.config
-    copies = given.copies_of(readable)
-    random = draw_by_id(unlabeled.ids(readable), config.seed)
-    return np.repeat(readable, draw_share(copies, random, config.unlabeled_fraction))
+        return usable.indices
+    random = draw_by_id(unlabeled.ids(usable.indices), config.seed)
+    copies = draw_share(given.copies_of(usable.indices), random, config.unlabeled_fraction)
+    return np.repeat(usable.indices, copies)
 
 
 def first_state(iteration: Iteration, training: Training, class_names: list[str]) -> TrainState:
@@ -342,7 +340,8 @@ def check(iteration: Iteration) -> None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
         iteration.inputs.open("unlabeled")
         check_teacher(iteration)
-        check_given_selection(iteration)
+        if not iteration.has_stored_labels:  # else the label stage looks
+            check_given_selection(iteration)
 
 
 STAGE = Stage(run, check=check, programs=train_programs)

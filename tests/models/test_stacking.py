@@ -109,7 +109,12 @@ def test_every_block_drops_at_its_own_rate(variables, scan_blocks, monkeypatch):
     class Recording(StochasticDepth):
         @nn.compact
         def __call__(self, x, example_ids, rate):
-            jax.debug.callback(lambda value: rates.append(float(value)), jnp.float32(rate))
+            def record(value, x):
+                rates.append(float(value))
+                return x
+
+            # With a result that is used: flax refuses side effects in a loop.
+            x = jax.pure_callback(record, jax.ShapeDtypeStruct(x.shape, x.dtype), jnp.float32(rate), x)
             return super().__call__(x, example_ids, rate)
 
     monkeypatch.setattr(network, "StochasticDepth", Recording)

@@ -7,7 +7,6 @@ unlabeled (the rest) or train (labeled and unlabeled together). DRAW is the numb
 """
 
 import csv
-import importlib.util
 import os
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import tensorflow as tf
 from ns_jax.data.decode import decode_image
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+from ns_jax.files import package_folder
 
 CLASSES = ("functional", "defective")
 SPLITS = ("labeled", "unlabeled", "train", "test")
@@ -37,10 +37,10 @@ def read_package() -> Cells:
     Raises:
       UserError: it is not installed.
     """
-    spec = importlib.util.find_spec("elpv_dataset")  # none of its code runs
-    if spec is None or not spec.submodule_search_locations:
+    package = package_folder("elpv_dataset")
+    if package is None:
         raise UserError("source 'solar_cells:' needs the package elpv-dataset: pip install 'ns_jax[solar]'")
-    folder = os.path.join(next(iter(spec.submodule_search_locations)), "data")
+    folder = os.path.join(package, "data")
     paths, labels = [], []
     with open(os.path.join(folder, "labels.csv"), newline="") as file:
         for row in csv.reader(file, delimiter=" ", skipinitialspace=True):

@@ -53,8 +53,6 @@ def test_files_of_the_package(tmp_path, monkeypatch):
 
 
 def test_missing_package(monkeypatch):
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "path_importer_cache", {})
-    monkeypatch.setattr(solar_cells.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(solar_cells, "package_folder", lambda module: None)
     with pytest.raises(UserError, match=r"needs the package elpv-dataset: pip install 'ns_jax\[solar\]'"):
         open_source("solar_cells:test")
