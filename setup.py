@@ -31,8 +31,11 @@ setuptools.setup(
         "numpy",
         "optax",
         "orbax-checkpoint",
+        "pillow",
+        "pyarrow",
         "rich",
         "safetensors",
+        "scikit-learn",
         "scipy",
         "tensorboard",  # clu's metric writers need it
         # The CPU wheel is a third of the size, but exists for x86 Linux and Windows only.

@@ -1,11 +1,13 @@
-"""Top-1, top-5 and cross-entropy, over all classes of the model or a subset of them."""
+"""Top-1, top-5, cross-entropy and the numbers of metrics.py, over all classes of the model or a subset of them."""
 
 import numpy as np
 
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+from ns_jax.evaluators.metrics import classification_metrics
+from ns_jax.evaluators.predictions import MAX_PROBABILITIES, Predictions
 from ns_jax.inference.predictor import Predictor
-from ns_jax.parallel.hosts import sum_over_hosts
+from ns_jax.parallel.hosts import gather_rows, sum_over_hosts
 
 
 def subset_columns(class_names: tuple[str, ...], subset: tuple[str, ...]) -> np.ndarray:
@@ -47,7 +49,8 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
       options: `classes`: names to which the model's answers are restricted before the argmax (ImageNet-A and -R).
 
     Returns:
-      {count, correct, top1, top5, cross_entropy}.
+      {count, correct, top1, top5, cross_entropy}, and up to 20 million probabilities those of `classification_metrics`
+      and `predictions`, the Predictions themselves.
 
     Raises:
       UserError: the source has a class that the model, or the subset, has not.
@@ -59,7 +62,8 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
         missing = source.class_names[int(np.argmin(place_of_label))]
         raise UserError(f"{source.name} has the class {missing!r}, which is none of the {len(answers)} that count")
     counts, nll = np.zeros(3, np.int64), np.zeros(1)  # counts: examples, top-1, top-5
-    for probs, labels, _ in predictor.every_example(source, indices):
+    keep, kept = len(indices) * len(answers) <= MAX_PROBABILITIES, []
+    for probs, labels, places in predictor.every_example(source, indices):
         labels = place_of_label[labels]
         if len(columns) < len(predictor.class_names):
             probs = probs[:, columns]
@@ -68,14 +72,34 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
         counts += [len(labels), (rank <= 1).sum(), (rank <= 5).sum()]
         of_label = probs[np.arange(len(labels)), labels].astype(np.float64)
         nll -= np.log(np.maximum(of_label, 1e-30)).sum()
+        if keep:
+            kept.append((probs, labels, places))
     count, correct, correct5 = sum_over_hosts(counts).tolist()
     if count != len(indices):
         raise RuntimeError(f"{count} of {len(indices)} test examples were evaluated")
     cross_entropy = float(sum_over_hosts(nll)[0] / count)
-    return {
+    result = {
         "count": count,
         "correct": correct,
         "top1": correct / count,
         "top5": correct5 / count,
         "cross_entropy": cross_entropy,
     }
+    if keep:
+        predictions = gather_predictions(source, kept, answers)
+        result |= classification_metrics(predictions.probs, predictions.labels)
+        result["predictions"] = predictions
+    return result
+
+
+def gather_predictions(source: Source, batches: list[tuple], class_names: tuple[str, ...]) -> Predictions:
+    """The predictions of all hosts in the order of the source.
+
+    Args:
+      source: of the images.
+      batches: of this host, (probs, labels, indices in the source) each; at least one, which may be empty.
+      class_names: of the probabilities.
+    """
+    probs, labels, indices = (gather_rows(np.concatenate(parts)) for parts in zip(*batches, strict=True))
+    order = np.argsort(indices)
+    return Predictions(source.ids(indices[order]), labels[order].astype(np.int32), probs[order], class_names)

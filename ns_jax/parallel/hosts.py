@@ -31,6 +31,18 @@ def sum_over_hosts(values: np.ndarray) -> np.ndarray:
     return sum(np.frombuffer(part.tobytes(), values.dtype).reshape(values.shape) for part in everywhere)
 
 
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, one process after the other, exactly as given: [sum of N, ...] of [N, ...] each."""
+    if jax.process_count() == 1:
+        return rows
+    counts = multihost_utils.process_allgather(np.array([len(rows)], np.int32))[:, 0]
+    padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    everywhere = multihost_utils.process_allgather(np.frombuffer(padded.tobytes(), np.uint8))  # as bytes, see above
+    parts = [np.frombuffer(part.tobytes(), rows.dtype).reshape(padded.shape) for part in everywhere]
+    return np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
 def on_process_zero(work: Callable):
     """Runs `work` on process 0 while the others wait; its UserError is raised on all of them.
 

@@ -50,6 +50,10 @@ class IterationPaths:
         """Result of the evaluation called `name`."""
         return self.folder / "evaluations" / f"{name}.json"
 
+    def predictions(self, name: str) -> epath.Path:
+        """Predictions of the evaluation called `name`, image by image."""
+        return self.folder / "evaluations" / f"{name}.npz"
+
     def data_record(self, field: str) -> epath.Path:
         """What data.`field` held when the iteration began."""
         return self.folder / "data" / f"{field}.json"

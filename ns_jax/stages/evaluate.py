@@ -3,6 +3,7 @@
 from ns_jax.artifact.metadata import network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
 from ns_jax.errors import UserError
+from ns_jax.evaluators.predictions import write_predictions
 from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.files import read_json, write_json
 from ns_jax.inference.predictor import Predictor
@@ -18,7 +19,7 @@ from ns_jax.run.stages import Stage
 
 
 def run(iteration: Iteration) -> None:
-    """Runs what is missing and writes one JSON file an evaluation.
+    """Runs what is missing and writes one JSON file an evaluation, after the predictions that it is of.
 
     Raises:
       UserError: a result in the folder is of another model.
@@ -30,7 +31,10 @@ def run(iteration: Iteration) -> None:
         if not path.exists():
             predictor = predictor or make_predictor(iteration)
             result = evaluate(iteration, name, options, predictor)
+            predictions = result.pop("predictions", None)
             if is_process_zero():
+                if predictions is not None:
+                    write_predictions(iteration.paths.predictions(name), predictions)
                 write_json(path, result)
             barrier(f"evaluate: {name} is written")
         result = read_json(path)

@@ -25,3 +25,7 @@ def assert_same_runs(one, other) -> None:
         assert_same_weights(folders)
         losses = [json.loads((folder / "evaluations/test.json").read_text())["cross_entropy"] for folder in folders]
         assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+        ours, theirs = (np.load(folder / "evaluations/test.npz") for folder in folders)
+        for key in ("id", "label"):
+            np.testing.assert_array_equal(theirs[key], ours[key])
+        np.testing.assert_allclose(theirs["probs"], ours["probs"], atol=1e-4)
