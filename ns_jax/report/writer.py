@@ -1,18 +1,47 @@
-"""Metrics and profiles of a training, for TensorBoard."""
+"""Metrics and profiles of a training, for TensorBoard and for the report."""
+
+import json
+from collections.abc import Mapping
 
 import jax
 from clu import metric_writers
+from etils import epath
 
 from ns_jax.parallel.hosts import is_process_zero
+from ns_jax.report.curves import SCALARS
 
 STEPS_BEFORE_PROFILE = 10  # after the start: the first steps compile
 
 
-def create_writer(folder) -> metric_writers.MetricWriter:
-    """A writer of TensorBoard event files on process 0, of nothing elsewhere."""
-    if not is_process_zero():
-        return metric_writers.MultiWriter([])
-    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))
+class ScalarWriter:
+    """Writes scalars, on process 0, to TensorBoard event files and, a line a step, to scalars.jsonl beside them.
+
+    The event files need TensorFlow to be read, the lines nothing. A training that continues from a checkpoint repeats
+    some of its steps: `read_scalars` takes the last line of each.
+
+    Args:
+      folder: of both; on other processes nothing is written.
+    """
+
+    def __init__(self, folder: epath.Path):
+        self._writer, self._lines = metric_writers.MultiWriter([]), None
+        if is_process_zero():
+            self._writer = metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = (folder / SCALARS).open("a")
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes the scalars after `step` steps."""
+        self._writer.write_scalars(step, scalars)
+        if self._lines is not None:
+            self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
+            self._lines.flush()
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._writer.close()
+        if self._lines is not None:
+            self._lines.close()
 
 
 class StepProfile:

@@ -13,7 +13,8 @@ from ns_jax.parallel.hosts import is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.write import write_report
 from ns_jax.run.iteration import Iteration, make_iteration
-from ns_jax.run.stages import get_stage
+from ns_jax.run.stages import Stage, get_stage
+from ns_jax.run.took import recorded
 
 
 def run(config: ConfigDict, workdir: epath.Path) -> None:
@@ -33,15 +34,16 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
     on_process_zero(lambda: claim_workdir(workdir, config))
     try:
         for iteration, own_stages in zip(plan, stages, strict=True):
-            for stage in own_stages:
+            for _, stage in own_stages:
                 stage.check(iteration)
     except UserError:
         if is_new and is_process_zero():
             release_workdir(workdir, plan)
         raise
     for iteration, own_stages in zip(plan, stages, strict=True):
-        for stage in own_stages:
-            stage.run(iteration)
+        for name, stage in own_stages:
+            with recorded(iteration.paths.folder, name):
+                stage.run(iteration)
     if is_process_zero():
         write_report(workdir)
 
@@ -83,13 +85,14 @@ def _selection_folder(selection_from: str, earlier: list[Iteration]) -> epath.Pa
     return epath.Path(selection_from)
 
 
-def stages_of(iteration: Iteration) -> list:
-    """The stages of an iteration that apply to it, in the order of its config.
+def stages_of(iteration: Iteration) -> list[tuple[str, Stage]]:
+    """The stages of an iteration that apply to it with their names, in the order of its config.
 
     Raises:
       UserError: there is no such stage.
     """
-    stages = [get_stage(name) for name in iteration.config.stages]
+    stages = [(name, get_stage(name)) for name in iteration.config.stages]
     if not stages:
         raise UserError("stages is empty: there is nothing to run")
-    return [stage for stage in stages if stage.applies(iteration.config, iteration.teacher is not None)]
+    has_teacher = iteration.teacher is not None
+    return [(name, stage) for name, stage in stages if stage.applies(iteration.config, has_teacher)]

@@ -30,7 +30,7 @@ from ns_jax.pseudo_labels.draws import draw_by_id, draw_share
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.pseudo_labels.table import TrainingTable, join
 from ns_jax.report.progress import StageProgress
-from ns_jax.report.writer import StepProfile, create_writer
+from ns_jax.report.writer import ScalarWriter, StepProfile
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration
 from ns_jax.run.settings import (
@@ -278,7 +278,7 @@ def training_loop(
     """
     config, title = iteration.config, iteration.title("train")
     start_step = step = int(state.step)
-    writer, metrics, stopping = create_writer(iteration.paths.logs), LoopMetrics(), False
+    writer, metrics, stopping = ScalarWriter(iteration.paths.logs), LoopMetrics(), False
     trace = StepProfile(iteration.paths.logs, config.profile_steps, start_step, num_steps)
     shown = StageProgress(title, num_steps, start_step, is_process_zero())
     with sigterm_held_back(), shown as progress, trace as profile:
