@@ -137,7 +137,7 @@ def pairs_of_bars(caption: str, names: Sequence[str], bars: dict[str, np.ndarray
 
 
 def reliability(caption: str, curves: dict[str, dict[str, np.ndarray]]) -> Markup:
-    """Accuracy over confidence, {name: bins as calibration_bins gives them}; a dot is larger where it has more images."""
+    """Accuracy over confidence, {name: bins as calibration_bins gives}; a dot is larger where there are more images."""
     with chart(caption) as drawn:
         axis = drawn.axis
         axis.plot([0, 1], [0, 1], color=COLORS[-1], linestyle="--", linewidth=1, label="perfectly calibrated")
