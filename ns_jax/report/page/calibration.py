@@ -33,8 +33,9 @@ def section(run: PageRun) -> Markup:
     diagram = charts.reliability(
         f"Reliability of {chosen.title} on the test images; a dot is larger where it stands for more images", curves
     )
-    sure = ", ".join(f"{name}: {100 * share:.0f} %" for name, share in self_rated(curves).items())
-    return join([paragraph(text, f" Mean confidence: {sure}; right: {100 * chosen.test['top1']:.0f} %."), diagram])
+    sure = " and ".join(f"{100 * share:.0f} % {name}" for name, share in self_rated(curves).items())
+    text += f" The mean confidence is {sure}; {100 * chosen.test['top1']:.0f} % of the answers are right."
+    return join([paragraph(text), diagram])
 
 
 def bins_of(predictions: Predictions, probs: np.ndarray) -> dict[str, np.ndarray]:

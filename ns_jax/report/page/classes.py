@@ -77,7 +77,7 @@ def matrix(confusion: np.ndarray, class_names: tuple[str, ...]) -> Markup:
             element(
                 "td",
                 f"{confusion[label, answer]:,}" if confusion[label, answer] else "",
-                class_=("figure right" if label == answer else "figure wrong") + (" full" if part > 0.5 else ""),
+                class_=("figure right" if label == answer else "figure wrong"),
                 style=f"--share:{part:.3f}",
                 title=f"{name} taken for {names[answer]}: {confusion[label, answer]:,} ({100 * part:.1f} %)",
             )

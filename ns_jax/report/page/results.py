@@ -35,7 +35,7 @@ def classification_table(run: PageRun, tested: list[PageIteration], name: str) -
     return table(
         HEADER,
         [row(iteration, name) for iteration in tested],
-        f"Evaluation {name}: {count:,} images, 95 % intervals below the figures",
+        f"Evaluation {name}, {count:,} images; below the figures their 95 % intervals",
         marked=[iteration is chosen for iteration in tested],
         text_columns=2,
     )

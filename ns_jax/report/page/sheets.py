@@ -110,7 +110,7 @@ def sheet(caption: str, pictures: Sequence[Thumbnail]) -> Markup:
     figures = []
     for picture in pictures:
         alt = f"{picture.name}: {', '.join(picture.lines)}"
-        image = Markup(element("img", src=picture.uri, alt=alt, title=picture.name, loading="lazy")[: -len("</img>")])
+        image = Markup(element("img", src=picture.uri, alt=alt, title=picture.name)[: -len("</img>")])
         lines = [element("span", line) for line in picture.lines]
         figures.append(element("figure", image, element("figcaption", *lines)))
     return join([element("h3", caption), element("div", join(figures), class_="sheet")])

@@ -27,7 +27,5 @@ def section(run: PageRun) -> Markup:
             drawn.append(charts.lines(caption, curves, "step", y_label))
     if not drawn:
         return Markup("")
-    note = (
-        "Each point is a mean since the one before. Training images are noised: these accuracies are below the test's."
-    )
+    note = "A point is the mean of the steps since the one before. Training images are noised, test images are not."
     return join([charts.side_by_side(*drawn), paragraph(note, class_="note")])
