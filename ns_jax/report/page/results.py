@@ -9,7 +9,7 @@ from ns_jax.report.page.run_data import PageIteration, PageRun
 from ns_jax.report.page.summary import base_rate
 from ns_jax.report.results import wilson_interval
 
-HEADER = ("iteration", "model", "pseudo-labels kept", "accuracy", "balanced", "F1", "AUROC", "average precision", "ECE")
+HEADER = ("iteration", "accuracy", "balanced", "AUROC", "F1", "average precision", "ECE", "model", "pseudo-labels kept")
 
 
 def section(run: PageRun) -> Markup:
@@ -37,7 +37,6 @@ def classification_table(run: PageRun, tested: list[PageIteration], name: str) -
         [row(iteration, name) for iteration in tested],
         f"Evaluation {name}, {count:,} images; below the figures their 95 % intervals",
         marked=[iteration is chosen for iteration in tested],
-        text_columns=2,
     )
 
 
@@ -52,14 +51,14 @@ def row(iteration: PageIteration, name: str) -> list[object]:
     kept = f"{result['pseudo_labels_kept']:,} of {result['pseudo_labels']:,}" if result["pseudo_labels"] else "-"
     return [
         iteration.title,
-        result["variant"],
-        kept,
         with_interval(result["top1"], wilson_interval(result["correct"], result["count"])),
         with_interval(result.get("balanced_accuracy"), balanced),
-        with_interval(result.get("macro_f1"), percent=False),
         with_interval(result.get("auroc"), auroc, percent=False),
+        with_interval(result.get("macro_f1"), percent=False),
         with_interval(result.get("average_precision"), percent=False),
         with_interval(result.get("ece"), percent=False),
+        result["variant"],
+        kept,
     ]
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from absl import logging
 
 from ns_jax.artifact.class_names import readable_name
 from ns_jax.errors import UserError
@@ -101,7 +100,6 @@ def sheets_of(
             if len(places)
         ]
     except UserError as error:
-        logging.warning("no sheets of %s: %s", source, error)
         return [paragraph(f"No pictures: {error}", class_="note")]
 
 
