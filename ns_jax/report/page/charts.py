@@ -151,7 +151,7 @@ def reliability(caption: str, curves: dict[str, dict[str, np.ndarray]]) -> Marku
         axis.set_ylabel("accuracy")
         axis.set_xlim(0, 1.02)
         axis.set_ylim(0, 1.05)
-        legend = axis.legend(loc="upper left")
+        legend = axis.legend(loc="best")
         for handle in legend.legend_handles[1:]:
             handle.set_sizes([30])
     return drawn.html
