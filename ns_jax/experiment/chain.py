@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
 from ns_jax.experiment.constraints import FOLDER_NAME
-from ns_jax.experiment.fields import EVALUATION, FIELDS, unknown_field
+from ns_jax.experiment.fields import EVALUATION, FIELDS, has_validation, unknown_field
 
 # Names in a workdir that are not an iteration's.
-TAKEN = ("compilation_cache", "config.json", "data", "logs", "report")
+TAKEN = ("choice.json", "compilation_cache", "config.json", "data", "folds", "logs", "report")
 OF_THE_WHOLE_RUN = ("chain", "chain_order", "only_stages")
 
 
@@ -98,8 +98,16 @@ def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+VALIDATION = "validation"  # name of the evaluation on images that choose
+
+
 def _complete_evaluations(config: ConfigDict) -> None:
-    """Gives every evaluation the fields that it leaves out."""
+    """Gives every evaluation the fields that it leaves out, adds validation, and leaves out a test without data."""
+    with config.evaluations.unlocked():
+        if has_validation(config):
+            config.evaluations[VALIDATION] = {"data": VALIDATION}
+        if not config.data.test and "test" in config.evaluations and not config.evaluations.test.get("data"):
+            del config.evaluations["test"]
     for name, evaluation in config.evaluations.items():
         if not isinstance(evaluation, ConfigDict):
             raise UserError(f"evaluations.{name} is {evaluation!r}: it must be a dictionary, {{}} for the defaults")

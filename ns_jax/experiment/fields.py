@@ -84,6 +84,7 @@ STEPS = number("[1, 1000000000]")
 KEPT = number("[1, 10000]")
 PROFILED = number("[0, 10000]")
 PARTS = number("[1, 10000]")
+FOLDS = number("[0, 20]")
 
 TABLE = (
     # name                      default     constraint    meaning (and what it affects, if not the result)
@@ -117,6 +118,7 @@ TABLE = (
     ("data.labeled",            "",         text,         "images to train on"),
     ("data.unlabeled",          "",         text,         "images to pseudo-label; '': supervised training"),
     ("data.test",               "",         text,         "images to evaluate on"),
+    ("data.validation",         "",         text,         "labeled images of their own to validate on, see Validation"),
     ("data.dir",                "",         text,         "where TFDS keeps its data; '': its default", RUN_ONLY),
     ("data.exclude",            "",         text,         "file of python -m ns_jax.deduplicate: the unlabeled images "
                                                           "that it names are not used; '': all are"),
@@ -187,6 +189,20 @@ TABLE = (
     ("selection_from",          "",         text,         "folder of a run, or name of an earlier iteration: its "
                                                           "selection is kept and its images are labeled anew; '': each "
                                                           "teacher selects by its own labels"),
+    ("balance",                 "equal",    one_of("equal", "prior"),
+                                                          "images_per_class of every class, or on average, each class "
+                                                          "in proportion to the teacher's mean probability"),
+    ("min_images_of_class",     0,          COUNT,        "selected images that every class must have, else the run "
+                                                          "stops"),
+    # --- Validation: images that no iteration trains on say which one to keep, and more. Of the labeled ones, where
+    # --- data.validation names no others.
+    ("validation_fraction",     0.0,        RATE,         "> 0: such a part of the labeled images, of each class"),
+    ("validation_folds",        0,          FOLDS,        "> 1: cross-validation: the chain is also trained without "
+                                                          "each of so many parts"),
+    ("calibrate",               False,      boolean,      "True: the teacher's logits are divided by the temperature "
+                                                          "that fits validation before they become pseudo-labels"),
+    ("min_precision",           0.0,        RATE,         "> 0 raises min_confidence to where such a share of the "
+                                                          "teacher's answers on validation above it is right"),
     # --- Fine-tuning after training (FixRes), on labeled images only -------------------------------
     ("finetune.epochs",         0.0,        EPOCHS,       "0: none"),
     ("finetune.resolution",     Unset(int), PIXELS,       "not below that of training; of the result too"),
@@ -308,7 +324,35 @@ def check_evaluations(config: ConfigDict, has_teacher: bool) -> None:
 
 def check_data(config: ConfigDict, has_teacher: bool) -> None:
     require(config.data.labeled, "data.labeled is empty: name the labeled images")
-    require(config.data.test, "data.test is empty: name the labeled images to evaluate on")
+    require(
+        config.data.test or has_validation(config),
+        "data.test is empty: name the labeled images to evaluate on, or set validation_fraction",
+    )
+
+
+def has_validation(config: ConfigDict) -> bool:
+    """Whether an iteration is measured on images that choose."""
+    return bool(config.data.validation or config.validation_fraction or config.validation_folds)
+
+
+def check_validation(config: ConfigDict, has_teacher: bool) -> None:
+    ways = {
+        "data.validation": config.data.validation,
+        "validation_fraction": config.validation_fraction,
+        "validation_folds": config.validation_folds,
+    }
+    chosen = [f"{field}={value}" for field, value in ways.items() if value]
+    require(len(chosen) < 2, f"{' and '.join(chosen)}: one of them says what to validate on, not both")
+    require(
+        config.validation_folds != 1, "validation_folds=1 leaves nothing to train on: 0 is none, 2 or more are folds"
+    )
+    for field in ("calibrate", "min_precision"):
+        require(
+            not config[field] or chosen,
+            f"{field}={config[field]} without validation images: set validation_fraction, validation_folds or "
+            "data.validation",
+        )
+    require(not (config.calibrate and config.online_teacher), "calibrate is of stored labels: set online_teacher=False")
 
 
 def check_teacher(config: ConfigDict, has_teacher: bool) -> None:
@@ -381,6 +425,10 @@ def check_batches(config: ConfigDict, has_teacher: bool) -> None:
 
 def check_selection(config: ConfigDict, has_teacher: bool) -> None:
     require(config.max_confidence > config.min_confidence, "max_confidence must be above min_confidence")
+    require(
+        config.balance == "equal" or config.images_per_class,
+        f"balance={config.balance!r} without images_per_class: there is no number of images to share out",
+    )
 
 
 def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
@@ -403,6 +451,7 @@ CHECKS = (
     check_each_field,
     check_evaluations,
     check_data,
+    check_validation,
     check_teacher,
     check_start,
     check_model,

@@ -5,7 +5,7 @@ from etils import epath
 from ns_jax.artifact.metadata import has_artifact
 from ns_jax.errors import UserError
 from ns_jax.experiment.workdir import run_iterations
-from ns_jax.files import is_file
+from ns_jax.files import is_file, read_json
 
 
 def result_of_iteration(folder: epath.Path) -> epath.Path | None:
@@ -17,7 +17,7 @@ def result_of_iteration(folder: epath.Path) -> epath.Path | None:
 
 
 def result_of_run(workdir: epath.Path) -> epath.Path | None:
-    """Folder of the model of the last iteration that has one; None where there is none, or where this is no run.
+    """Folder of the model that validation chose, else of the last iteration that has one; None where there is none.
 
     `workdir` may also be the folder of one iteration.
 
@@ -26,6 +26,9 @@ def result_of_run(workdir: epath.Path) -> epath.Path | None:
     """
     if model := result_of_iteration(workdir):
         return model
+    choice = workdir / "choice.json"
+    if is_file(choice) and has_artifact(workdir / read_json(choice)["model"]):
+        return workdir / read_json(choice)["model"]
     for name in reversed(run_iterations(workdir)):
         if model := result_of_iteration(workdir / name if name else workdir):
             return model

@@ -8,8 +8,8 @@ from ns_jax.pseudo_labels.rules import PseudoLabels, SelectionSettings
 def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: SelectionSettings) -> np.ndarray:
     """Numbers of copies of the images with the best scores, class by class.
 
-    Images at or below `min_confidence`, or above a `max_confidence` below 1, are dropped. A class with more than
-    `images_per_class` keeps its best; one with fewer is duplicated up to that number: every image equally often, and
+    Images at or below `min_confidence`, or above a `max_confidence` below 1, are dropped. A class with more images
+    than it is to have keeps its best; one with fewer is duplicated up to that number: every image equally often, and
     the remainder once more for images drawn by `labels.random`. The result does not depend on the order of the images.
 
     Args:
@@ -24,11 +24,25 @@ def filter_and_balance(labels: PseudoLabels, score: np.ndarray, settings: Select
     copies = kept.astype(np.uint32)
     if not settings.images_per_class:
         return copies
-    for number in range(labels.num_classes):
+    for number, wanted in enumerate(images_of_classes(labels, settings)):
         members = np.flatnonzero((labels.label == number) & kept)
         if len(members):
-            copies[members] = _balance(score[members], labels.random[members], settings.images_per_class)
+            copies[members] = _balance(score[members], labels.random[members], wanted)
     return copies
+
+
+def images_of_classes(labels: PseudoLabels, settings: SelectionSettings) -> list[int]:
+    """How many images each class is to have after duplication, [classes]; at least one."""
+    if settings.balance == "equal":
+        return [settings.images_per_class] * labels.num_classes
+    shares = mean_probabilities(labels)
+    return [max(1, round(settings.images_per_class * labels.num_classes * share)) for share in shares.tolist()]
+
+
+def mean_probabilities(labels: PseudoLabels) -> np.ndarray:
+    """The teacher's mean probability of each class over all images, float64 [classes]: the estimated class prior."""
+    total = sum(probs.sum(0, dtype=np.float64) for probs in labels.probabilities())
+    return total / np.sum(total)
 
 
 def _passes(score: np.ndarray, settings: SelectionSettings) -> np.ndarray:

@@ -30,11 +30,14 @@ class SelectionSettings:
       min_confidence: threshold, exclusive.
       max_confidence: threshold from above, inclusive (the study of soft and hard labels by confidence); 1 drops none.
       images_per_class: of every class, after duplication; 0 keeps every image above the threshold once.
+      balance: 'equal', or 'prior': images_per_class is the mean of all classes, and each has its part in proportion to
+        the mean probability that the teacher gives it.
     """
 
     min_confidence: float = 0.3
     max_confidence: float = 1.0
     images_per_class: int = 0
+    balance: str = "equal"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from etils import epath
 
 from ns_jax.data import pipeline
 from ns_jax.data.duplicates.sidecar import Exclusion, read_exclusion
+from ns_jax.data.holdout import part_of_each, read_labels
 from ns_jax.data.sources.base import Source, digest_of_ids
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
@@ -39,15 +40,31 @@ class Usable(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Holdout:
+    """Labeled images that are validated on, and not trained on.
+
+    Attributes:
+      parts: into how many the labeled images are divided.
+      part: the one that is held out.
+      seed: of the division.
+    """
+
+    parts: int
+    part: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Inputs:
     """Opens what a config's section `data` names. All hosts call the methods together.
 
     Attributes:
       paths: of the iteration.
-      sources: {field: source string} of labeled, unlabeled and test.
+      sources: {field: source string} of labeled, unlabeled, test and validation.
       opened: the run's open sources.
       max_broken_fraction: undecodable images that may be skipped.
       exclude: file of the unlabeled images that are not used; '': all are.
+      holdout: the labeled images to validate on; None: there are none, or data.validation names others.
     """
 
     paths: IterationPaths
@@ -55,6 +72,7 @@ class Inputs:
     opened: OpenSources
     max_broken_fraction: float = 0.0
     exclude: str = ""
+    holdout: Holdout | None = None
 
     def open(self, field: str) -> Source:
         """The source of data.`field`, or of a source string, prepared on process 0 first.
@@ -83,6 +101,25 @@ class Inputs:
         return process_zero_first(
             lambda: pipeline.readable_examples(source, self.max_broken_fraction, self.paths.data_cache)
         )
+
+    def trained_on(self, labeled: Source) -> np.ndarray:
+        """int64 indices of the labeled examples to train on: those that decode and are not held out."""
+        indices = self.readable(labeled)
+        return indices if self.holdout is None else indices[~self._is_held_out(labeled, indices, self.holdout)]
+
+    def evaluated(self, field: str, source: Source) -> np.ndarray:
+        """int64 indices of the examples of data.`field`, or of a source string, on which a model is evaluated."""
+        indices = self.readable(source)
+        if field == "validation" and self.holdout is not None:
+            return indices[self._is_held_out(source, indices, self.holdout)]
+        return indices
+
+    def _is_held_out(self, labeled: Source, indices: np.ndarray, holdout: Holdout) -> np.ndarray:
+        """bool [N], whether each of `indices` is held out."""
+        names = getattr(labeled, "groups", None)
+        groups = None if names is None else [names[index] for index in indices]
+        parts = part_of_each(read_labels(labeled, indices), groups, holdout.parts, holdout.seed)
+        return np.equal(parts, holdout.part)
 
     def usable(self, unlabeled: Source) -> Usable:
         """The unlabeled images that decode and are not excluded.

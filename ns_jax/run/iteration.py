@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.parallel.hosts import is_process_zero
 from ns_jax.report.progress import say
-from ns_jax.run.inputs import Inputs
+from ns_jax.run.inputs import Holdout, Inputs
 from ns_jax.run.paths import IterationPaths
 
 
@@ -31,6 +31,7 @@ class Iteration:
       selection_from: folder with the selection that is kept; None where the teacher's own labels decide.
       mesh: all devices.
       fingerprint: of the whole config.
+      folds: paths of the same iteration in each fold of cross-validation; () where there are none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Iteration:
     selection_from: epath.Path | None
     mesh: Any
     fingerprint: str
+    folds: tuple[IterationPaths, ...] = ()
 
     @property
     def has_stored_labels(self) -> bool:
@@ -70,6 +72,7 @@ def make_iteration(
     mesh: Any,
     fingerprint: str,
     opened: OpenSources,
+    fold: int | None = None,
 ) -> Iteration:
     """The iteration called `name` of the run in `workdir`.
 
@@ -78,9 +81,31 @@ def make_iteration(
       config: its own, without a chain.
       workdir: of the run.
       opened: the run's open sources.
+      fold: part of the labeled images without which it is trained, of cross-validation; None: not for that.
     """
-    paths = IterationPaths(workdir, workdir / name if name else workdir)
-    data = config.data
-    sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}
-    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude)
-    return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint)
+    paths, data = _paths(workdir, name, fold), config.data
+    folds = () if fold is not None else tuple(_paths(workdir, name, part) for part in range(config.validation_folds))
+    sources = {
+        "labeled": data.labeled,
+        "unlabeled": data.unlabeled,
+        "test": data.test,
+        "validation": data.validation or data.labeled,
+    }
+    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude, _holdout(config, fold))
+    if fold is not None:
+        name = f"fold {fold + 1} of {config.validation_folds} {name}".strip()
+    return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint, folds)
+
+
+def _paths(workdir: epath.Path, name: str, fold: int | None) -> IterationPaths:
+    folder = workdir if fold is None else workdir / "folds" / str(fold)
+    return IterationPaths(workdir, folder / name if name else folder)
+
+
+def _holdout(config: ConfigDict, fold: int | None) -> Holdout | None:
+    """The labeled images that an iteration does not train on, but is validated on."""
+    if fold is not None:
+        return Holdout(config.validation_folds, fold, config.seed)
+    if config.validation_fraction:
+        return Holdout(max(2, round(1 / config.validation_fraction)), 0, config.seed)
+    return None

@@ -5,13 +5,14 @@ from ml_collections import ConfigDict
 
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
-from ns_jax.experiment.chain import iterations
+from ns_jax.experiment.chain import VALIDATION, iterations
 from ns_jax.experiment.fingerprint import fingerprint, lockstep_fingerprint
 from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.write import write_report
+from ns_jax.run.choice import choose_iteration
 from ns_jax.run.iteration import Iteration, make_iteration
 from ns_jax.run.stages import Stage, get_stage
 from ns_jax.run.took import recorded
@@ -44,6 +45,7 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
         for name, stage in own_stages:
             with recorded(iteration.paths.folder, name):
                 stage.run(iteration)
+    on_process_zero(lambda: choose_iteration(workdir))
     if is_process_zero():
         write_report(workdir)
 
@@ -57,20 +59,37 @@ def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:
 
 
 def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
-    """The iterations of a config; each one's teacher is the result of the one before."""
-    plan: list[Iteration] = []
-    teacher, opened = None, OpenSources(config.data.dir)
+    """The iterations of a config: those of each fold of cross-validation, then those that count."""
+    opened, plan = OpenSources(config.data.dir), []
+    for fold in range(config.validation_folds):
+        plan += _make_chain(config, workdir, opened, fold)
+    return plan + _make_chain(config, workdir, opened)
+
+
+def _make_chain(
+    config: ConfigDict, workdir: epath.Path, opened: OpenSources, fold: int | None = None
+) -> list[Iteration]:
+    """The iterations of a chain; each one's teacher is the result of the one before.
+
+    A fold of cross-validation has them without supervised controls, and without evaluations but validation.
+    """
+    chain: list[Iteration] = []
+    teacher = None
     for name, own_config in iterations(config):
+        if fold is not None:
+            if chain and not own_config.data.unlabeled:
+                continue
+            with own_config.unlocked():
+                own_config.evaluations = {VALIDATION: own_config.evaluations[VALIDATION]}
         taught_by = selection_from = None
         if own_config.data.unlabeled:
             taught_by = teacher or epath.Path(own_config.teacher)
-            selection_from = _selection_folder(own_config.selection_from, plan)
+            selection_from = _selection_folder(own_config.selection_from, chain)
         mesh = make_mesh(own_config.parallel.shard_state)
-        plan.append(
-            make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, fingerprint(own_config), opened)
-        )
-        teacher = plan[-1].result
-    return plan
+        identity = fingerprint(own_config)
+        chain.append(make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, identity, opened, fold))
+        teacher = chain[-1].result
+    return chain
 
 
 def _selection_folder(selection_from: str, earlier: list[Iteration]) -> epath.Path | None:
@@ -78,7 +97,7 @@ def _selection_folder(selection_from: str, earlier: list[Iteration]) -> epath.Pa
     if not selection_from:
         return None
     for iteration in earlier:
-        if iteration.name == selection_from:
+        if iteration.paths.folder.name == selection_from:
             if not iteration.has_stored_labels:
                 raise UserError(f"selection_from={selection_from}: that iteration has no pseudo-labels")
             return iteration.paths.folder

@@ -110,7 +110,7 @@ def step_settings(config: ConfigDict) -> StepSettings:
 
 def selection_settings(config: ConfigDict) -> SelectionSettings:
     """The filter and the balance of a config."""
-    return SelectionSettings(config.min_confidence, config.max_confidence, config.images_per_class)
+    return SelectionSettings(config.min_confidence, config.max_confidence, config.images_per_class, config.balance)
 
 
 def unlabeled_batch_size(config: ConfigDict) -> int:

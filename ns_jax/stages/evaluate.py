@@ -2,9 +2,11 @@
 
 from ns_jax.artifact.metadata import network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
+from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.evaluators.predictions import write_predictions
 from ns_jax.evaluators.registry import EVALUATIONS
+from ns_jax.experiment.chain import VALIDATION
 from ns_jax.files import read_json, write_json
 from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero
@@ -16,6 +18,7 @@ from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration
 from ns_jax.run.settings import prediction_options, test_view
 from ns_jax.run.stages import Stage
+from ns_jax.run.validation import calibration_of, pool_folds
 
 
 def run(iteration: Iteration) -> None:
@@ -29,9 +32,17 @@ def run(iteration: Iteration) -> None:
     for name, options in config.evaluations.items():
         path = iteration.paths.evaluation(name)
         if not path.exists():
-            predictor = predictor or make_predictor(iteration)
-            result = evaluate(iteration, name, options, predictor)
+            if name == VALIDATION and iteration.folds:
+                if not has_folds(iteration):
+                    continue  # a supervised control has none
+                measured, source = pool_folds(iteration.folds), iteration.inputs.open_labeled(VALIDATION)
+                result = about(iteration, name, options.type, source, 0) | measured
+            else:
+                predictor = predictor or make_predictor(iteration)
+                result = evaluate(iteration, name, options, predictor)
             predictions = result.pop("predictions", None)
+            if name == VALIDATION and predictions is not None:
+                result |= calibration_of(predictions)
             if is_process_zero():
                 if predictions is not None:
                     write_predictions(iteration.paths.predictions(name), predictions)
@@ -53,17 +64,29 @@ def make_predictor(iteration: Iteration) -> Predictor:
 
 def evaluate(iteration: Iteration, name: str, options, predictor: Predictor) -> dict:
     """The result of one evaluation, and what it is of."""
-    source = iteration.inputs.open_labeled(options.data or "test")
-    indices = iteration.inputs.readable(source)
+    field = options.data or "test"
+    source = iteration.inputs.open_labeled(field)
+    indices = iteration.inputs.evaluated(field, source)
     measured = EVALUATIONS.get(options.type)(predictor, source, indices, options)
+    skipped = source.count - len(iteration.inputs.readable(source))
+    return about(iteration, name, options.type, source, skipped) | measured
+
+
+def has_folds(iteration: Iteration) -> bool:
+    """Whether an iteration is among those that cross-validation repeats."""
+    return all(paths.folder.exists() for paths in iteration.folds)
+
+
+def about(iteration: Iteration, name: str, kind: str, source: Source, skipped: int) -> dict:
+    """What an evaluation is of."""
     metadata = read_metadata(iteration.result)
     result = {
         "evaluation": name,
-        "type": options.type,
+        "type": kind,
         "iteration": iteration.name or "model",
         "paper_row": iteration.config.paper_row,
         "test": source.name,
-        "skipped": source.count - len(indices),
+        "skipped": skipped,
         "variant": metadata["variant"],
         "steps": metadata["steps"],
         "model": metadata["fingerprint"],
@@ -76,7 +99,7 @@ def evaluate(iteration: Iteration, name: str, options, predictor: Predictor) -> 
     if iteration.has_stored_labels:
         selected = Selection(iteration.paths.selection).manifest()
         result |= {"pseudo_labels": selected["pseudo_labels"], "pseudo_labels_kept": selected["kept"]}
-    return result | measured
+    return result
 
 
 def describe(name: str, result: dict) -> str:
@@ -85,9 +108,11 @@ def describe(name: str, result: dict) -> str:
         numbers = {key: value for key, value in result.items() if isinstance(value, float)}
         return f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
     low, high = wilson_interval(result["correct"], result["count"])
+    top5 = f", top-5 {100 * result['top5']:.2f} %" if "top5" in result else ""
+    temperature = f", temperature {result['temperature']:.2f}" if "temperature" in result else ""
     return (
-        f"{name} top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}), top-5 "
-        f"{100 * result['top5']:.2f} %, {result['count']} images"
+        f"{name} top-1 {100 * result['top1']:.2f} % ({100 * low:.1f} to {100 * high:.1f}){top5}, "
+        f"{result['count']} images{temperature}"
     )
 
 

@@ -1,5 +1,7 @@
 """Stage 'label': the un-noised teacher's probabilities of every unlabeled image, shard by shard."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -7,6 +9,7 @@ from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+from ns_jax.evaluators.metrics import apply_temperature
 from ns_jax.files import read_json, write_json
 from ns_jax.inference.predictor import PredictionNoise, Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
@@ -20,6 +23,7 @@ from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
 from ns_jax.run.stages import Stage
+from ns_jax.run.validation import folder_of_model, read_validated
 from ns_jax.stages.select import check_given_selection, given_selection
 
 
@@ -31,7 +35,9 @@ def run(iteration: Iteration) -> None:
     """
     store, teacher = LabelStore(iteration.paths.labels), read_metadata(iteration.teacher)
     source = iteration.inputs.open("unlabeled")
-    owner = {"teacher": teacher["fingerprint"]}
+    owner, temperature = {"teacher": teacher["fingerprint"]}, teacher_temperature(iteration)
+    if temperature != 1:
+        owner["temperature"] = temperature
     if iteration.selection_from is not None:
         owner["selection"] = fingerprint(open_given(iteration.selection_from, source))
     if store.is_complete():
@@ -50,6 +56,7 @@ def run(iteration: Iteration) -> None:
         ranges,
         lambda: make_teacher(iteration, iteration.config.prediction_dtype, noise_of_teacher(iteration.config)),
         iteration.title("label"),
+        temperature,
     )
     manifest = claim | {
         "source": source.name,
@@ -62,8 +69,26 @@ def run(iteration: Iteration) -> None:
     iteration.say(
         "label",
         f"{len(indices)} of {source.count} images labeled{chosen} in {len(ranges)} files, "
-        f"{usable.num_broken} could not be read, {usable.describe_exclusion()}",
+        f"{usable.num_broken} could not be read, {usable.describe_exclusion()}"
+        + (f", calibrated at temperature {temperature:.2f}" if temperature != 1 else ""),
     )
+
+
+def teacher_temperature(iteration: Iteration) -> float:
+    """By what the teacher's logits are divided: what its validation has found where the config calibrates, else 1.
+
+    Raises:
+      UserError: the teacher has not been validated.
+    """
+    if not iteration.config.calibrate:
+        return 1.0
+    validated = read_validated(folder_of_model(iteration.teacher))
+    if validated is None:
+        raise UserError(
+            f"calibrate: no evaluations/validation.json beside the teacher {iteration.teacher}: let its run "
+            "validate, or set calibrate=False"
+        )
+    return validated.temperature
 
 
 def make_teacher(iteration: Iteration, dtype: str | None = None, noise: PredictionNoise | None = None) -> Predictor:
@@ -101,7 +126,13 @@ def split_by_shard(readable: np.ndarray, ranges: list[tuple[int, int]]) -> list[
 
 
 def label_shards(
-    store: LabelStore, source: Source, readable: np.ndarray, ranges: list[tuple[int, int]], make_predictor, title: str
+    store: LabelStore,
+    source: Source,
+    readable: np.ndarray,
+    ranges: list[tuple[int, int]],
+    make_predictor: Callable[[], Predictor],
+    title: str,
+    temperature: float = 1.0,
 ) -> None:
     """Writes the shards that `store` does not hold yet. All hosts call it together.
 
@@ -112,6 +143,7 @@ def label_shards(
       ranges: [start, stop) of each shard.
       make_predictor: makes the teacher, once it is known that something is missing.
       title: for the progress bar.
+      temperature: by which the teacher's logits are divided.
     """
     in_shard = split_by_shard(readable, ranges)
     missing = [shard for shard in range(len(ranges)) if not store.has_shard(shard)]
@@ -127,6 +159,8 @@ def label_shards(
             if process < len(shards):
                 shard = shards[process]
                 probs = _predict_all(predictor, source, in_shard[shard], num_batches, shard)
+                if temperature != 1:
+                    probs = apply_temperature(probs, temperature)
                 store.write_shard(shard, make_records(source.ids(in_shard[shard]), probs))
             else:
                 for _ in predictor(source, readable[:0], num_batches):
@@ -160,7 +194,11 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
 def _check_owner(store: LabelStore, owner: dict) -> None:
     """Complete labels count only if they are of the same teacher, and of the images of the same selection."""
     manifest = store.manifest()
-    for key, what in (("teacher", "labeled by another teacher"), ("selection", "labeled for another selection")):
+    for key, what in (
+        ("teacher", "labeled by another teacher"),
+        ("selection", "labeled for another selection"),
+        ("temperature", "calibrated at another temperature"),
+    ):
         if manifest.get(key) != owner.get(key):
             raise UserError(f"{store.folder} was {what} than this run has: delete it to label again")
 

@@ -1,5 +1,6 @@
 """Stage 'select': which pseudo-labels are trained on, and how often. NumPy only; process 0 does it."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ns_jax.artifact.metadata import read_metadata
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+from ns_jax.evaluators.calibration import confidence_for_precision
 from ns_jax.parallel.hosts import on_process_zero
 from ns_jax.pseudo_labels.draws import draw_share
 from ns_jax.pseudo_labels.read import read_pseudo_labels
@@ -18,6 +20,7 @@ from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.paths import IterationPaths
 from ns_jax.run.settings import selection_settings
 from ns_jax.run.stages import Stage
+from ns_jax.run.validation import folder_of_model, read_validated
 
 
 def require_current(paths: IterationPaths) -> Selection:
@@ -56,13 +59,20 @@ def run(iteration: Iteration) -> None:
         rule, choose = chooser(iteration)
         on_process_zero(lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed))
     manifest = require_current(paths).manifest()
-    kept = zip(manifest["class_names"], manifest["per_class_after"], strict=True)
+    kept = list(zip(manifest["class_names"], manifest["per_class_after"], strict=True))
     empty = [name for name, count in kept if not count]
+    too_few = [f"{name} ({count})" for name, count in kept if count < config.min_images_of_class]
     iteration.say(
         "select",
         f"{manifest['kept']} of {manifest['pseudo_labels']} pseudo-labels kept, {manifest['copies']} with copies"
         + (f"; none for class {', '.join(empty)}" if empty else ""),
     )
+    if too_few:
+        raise UserError(
+            f"{iteration.title('select')}: too few pseudo-labels of class {', '.join(too_few)}, and the student would "
+            f"forget it (min_images_of_class={config.min_images_of_class}): label more images of it, or lower "
+            f"min_confidence; delete {paths.selection} to select again"
+        )
 
 
 def chooser(iteration: Iteration) -> tuple[str, Callable[[PseudoLabels], np.ndarray]]:
@@ -76,17 +86,42 @@ def chooser(iteration: Iteration) -> tuple[str, Callable[[PseudoLabels], np.ndar
     given, store = given_selection(iteration, source), LabelStore(iteration.paths.labels)
 
     def by_rule(labels: PseudoLabels) -> np.ndarray:
-        copies = apply_rule(config.selection, labels, selection_settings(config))
+        settings = selection_settings(config)
+        settings = dataclasses.replace(settings, min_confidence=threshold(iteration))
+        copies = apply_rule(config.selection, labels, settings)
         if not copies.any():
             raise UserError(
-                f"no pseudo-label passes the rule {config.selection!r} with min_confidence={config.min_confidence}: "
-                "train a better teacher, or lower min_confidence"
+                f"no pseudo-label passes the rule {config.selection!r} with "
+                f"min_confidence={settings.min_confidence:g}: train a better teacher, or lower min_confidence"
             )
         return copies
 
     if given is None:
         return config.selection, by_rule
     return f"as {given.folder}", lambda labels: given.copies_of(labeled_indices(store, source))
+
+
+def threshold(iteration: Iteration) -> float:
+    """The confidence that pseudo-labels must exceed: min_confidence, or where validation is right often enough above.
+
+    Raises:
+      UserError: the teacher has not been validated, or not even its surest answers are right so often.
+    """
+    config = iteration.config
+    if not config.min_precision:
+        return config.min_confidence
+    validated = read_validated(folder_of_model(iteration.teacher))
+    if validated is None:
+        raise UserError(f"min_precision: no evaluations/validation.json beside the teacher {iteration.teacher}")
+    probs = validated.calibrated if config.calibrate else validated.predictions.probs
+    confidence = confidence_for_precision(probs, validated.predictions.labels, config.min_precision)
+    if confidence is None:
+        raise UserError(
+            f"{iteration.title('select')}: not even the teacher's surest answers are right to {config.min_precision:g} "
+            "on validation: lower min_precision, or label more images"
+        )
+    iteration.say("select", f"answers above confidence {confidence:.2f} are right to {config.min_precision:g}")
+    return max(config.min_confidence, confidence)
 
 
 def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int) -> None:

@@ -85,7 +85,7 @@ def run(iteration: Iteration) -> None:
         iteration.say("train", "done before")
         return
     source = iteration.inputs.open_labeled("labeled")
-    labeled = Examples(source, iteration.inputs.readable(source))
+    labeled = Examples(source, iteration.inputs.trained_on(source))
     lessons = open_lessons(iteration, source) if iteration.teacher is not None else None
     online = lessons.teacher if lessons else None
     training = make_training(

@@ -214,3 +214,16 @@ def test_a_rule_of_ones_own_and_what_it_may_not_return():
             apply_rule(f"{__name__}:{rule}", labels, SelectionSettings())
     with pytest.raises(UserError, match="selection rule 'confidense': did you mean 'confidence'"):
         apply_rule("confidense", labels, SelectionSettings())
+
+
+def test_balance_by_the_estimated_prior():
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([8, 4, 2, 1, 1], 4000).astype(np.float32)
+    label, confidence = probs.argmax(1).astype(np.int32), probs.max(1)
+    random = draw_by_id(np.array([f"id-{number}".encode() for number in range(4000)]), 0)
+    labels = pseudo_labels(label, confidence, random, probs)
+    copies = apply_rule("confidence", labels, SelectionSettings(0.0, 1.0, 100, balance="prior"))
+    per_class = np.bincount(label, copies, CLASSES)
+    np.testing.assert_allclose(per_class, 500 * probs.mean(0) / probs.mean(0).sum(), atol=0.51)
+    equal = apply_rule("confidence", labels, SelectionSettings(0.0, 1.0, 100))
+    assert np.bincount(label, equal, CLASSES).tolist() == [100] * CLASSES
