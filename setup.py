@@ -16,7 +16,11 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
-    package_data={"ns_jax.artifact": ["imagenet_classes.txt"], "ns_jax.report": ["paper.toml"]},
+    package_data={
+        "ns_jax.artifact": ["imagenet_classes.txt"],
+        "ns_jax.report": ["paper.toml"],
+        "ns_jax.report.page": ["page.css", "page.html"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

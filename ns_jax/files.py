@@ -1,10 +1,12 @@
 """Files that are complete or absent: written under a temporary name and renamed."""
 
+import contextlib
 import errno
 import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -20,16 +22,23 @@ def require_space(folder: epath.Path, num_bytes: int) -> None:
 
 def write_bytes(path: epath.Path, data: bytes) -> None:
     """Writes `data` to `path` in one step; a reader never sees half of it."""
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: epath.Path) -> Iterator[Any]:
+    """A binary file that appears at `path` when the block ends well; a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             if "://" not in str(path):  # else a power cut can leave the name without the data
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except Exception:
         temporary.unlink(missing_ok=True)
         raise
 

@@ -16,12 +16,13 @@ LAYERS = (
     {"training", "interop"},
     {"checkpoint"},
     {"inference"},
-    {"evaluators", "report"},
+    {"evaluators"},
+    {"report"},
     {"run"},
     {"planning"},
     {"stages"},
     {"__init__", "command_line"},
-    {"main", "plan", "predict", "convert", "deduplicate"},
+    {"main", "plan", "predict", "convert", "deduplicate", "label_next"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may

@@ -39,11 +39,15 @@ def certainty(probs: np.ndarray) -> np.ndarray:
     classes = probs.shape[1]
     if classes == 1:
         return np.ones(len(probs), np.float32)
+    return np.clip(1.0 - entropy(probs) / np.log(classes), 0.0, 1.0).astype(np.float32)
+
+
+def entropy(probs: np.ndarray) -> np.ndarray:
+    """Entropy in nats, float64 [n], of float [n, classes], which need not add up to 1 exactly."""
     probs = probs.astype(np.float64)
     probs /= probs.sum(1, keepdims=True)
     logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)  # 0 log 0 is 0
-    entropy = -(probs * logs).sum(1)
-    return np.clip(1.0 - entropy / np.log(classes), 0.0, 1.0).astype(np.float32)
+    return -(probs * logs).sum(1)
 
 
 def _score(labels: PseudoLabels, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

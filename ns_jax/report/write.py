@@ -1,4 +1,4 @@
-"""The report of a run: WORKDIR/report with a table and pictures."""
+"""The report of a run: WORKDIR/report with a table, pictures, pseudo-labels and a page."""
 
 import numpy as np
 from absl import logging
@@ -22,7 +22,49 @@ def write_report(workdir: epath.Path) -> None:
     if students:
         draw_pseudo_labels(students, folder)
     if tables or students:
+        write_extras(workdir, students)
         say(f"report: {folder}")
+
+
+def write_extras(workdir: epath.Path, students: list[CollectedIteration]) -> None:
+    """Writes the pseudo-labels, labels that look wrong, and the page. What fails is logged, and ends no run."""
+    folder = workdir / "report"
+    for what, write in (
+        ("list of pseudo-labels", lambda: list_labels(workdir, students)),
+        ("list of labels that look wrong", lambda: list_label_issues(workdir)),
+        ("page", lambda: _write_page(workdir)),
+    ):
+        try:
+            write()
+        except Exception:
+            logging.warning("report: no %s in %s", what, folder, exc_info=True)
+
+
+def list_labels(workdir: epath.Path, students: list[CollectedIteration]) -> None:
+    """Writes labels.csv and labels.parquet of the last student."""
+    if not students:
+        return
+    from ns_jax.report.labels import MAX_ROWS, write_labels  # pyarrow takes a while to import
+
+    name = students[-1].name
+    if write_labels(workdir / name if name else workdir, name, workdir / "report") is None:
+        say(f"report: no labels.csv, as there are more than {MAX_ROWS:,} pseudo-labels: they are in {name}/labels")
+
+
+def list_label_issues(workdir: epath.Path) -> None:
+    """Writes label_issues.csv where there are predictions of labeled images by models that had not seen them."""
+    from ns_jax.report.label_issues import write_label_issues
+    from ns_jax.report.page.run_data import read_run
+
+    run = read_run(workdir)
+    chosen = [run.chosen.folder] if run.chosen else []
+    write_label_issues([iteration.folder for iteration in run.iterations] + chosen, workdir / "report")
+
+
+def _write_page(workdir: epath.Path) -> None:
+    from ns_jax.report.page.write import write_page
+
+    write_page(workdir)
 
 
 def write_tables(collected: list[CollectedIteration], folder: epath.Path) -> str:

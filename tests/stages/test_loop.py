@@ -25,7 +25,7 @@ def results(workdir) -> dict:
         "iteration_*/model/*",
         "iteration_*/labels/*",
         "iteration_*/selection/*",
-        "iteration_*/evaluations/test.json",
+        "iteration_*/evaluations/test.*",
     )
     files = sorted(path for pattern in patterns for path in workdir.glob(pattern))
     return {str(path.relative_to(workdir)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -45,7 +45,12 @@ def test_it_ends_with_a_table_and_pictures(undisturbed):
     assert [row[1].strip() for row in rows] == ["iteration", "iteration_0", "iteration_1"]
     assert re.search(r"\d+ of 3900", rows[2][4]) and "4:1" in rows[2][3]
     names = {path.name for path in (workdir / "report").iterdir()}
-    assert names == {"results.md", "accuracy.png", "confidence.png", "balance.png", "samples.png"}
+    pictures = {"accuracy.png", "confidence.png", "balance.png", "samples.png"}
+    assert names == {"results.md", "index.html", "labels.csv", "labels.parquet"} | pictures
+    page = (workdir / "report" / "index.html").read_text()
+    assert "could not be made" not in page and page.count("<img ") > 48 and "Agreement of student" in page
+    took = json.loads((workdir / "iteration_1" / "took.json").read_text())
+    assert list(took) == ["evaluate", "label", "select", "train"] and all(stage["finished"] for stage in took.values())
     assert all((workdir / "report" / name).stat().st_size > 100 for name in names)
     assert list(workdir.glob("iteration_1/logs/events.out.tfevents.*"))
     evaluation = json.loads((workdir / "iteration_1" / "evaluations/test.json").read_text())

@@ -1,0 +1,78 @@
+"""Images of a source by their ids, for people to look at."""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.registry import open_source
+from ns_jax.errors import UserError
+from ns_jax.pseudo_labels.ids import positions
+
+SIDE = 96  # of a thumbnail at most, pixels
+
+
+class Album:
+    """The images of a source.
+
+    Args:
+      name: of the source.
+      data_dir: where TFDS keeps its data sets.
+
+    Raises:
+      UserError: the source cannot be opened.
+    """
+
+    def __init__(self, name: str, data_dir: str = ""):
+        self.source: Source = open_source(name, data_dir)
+        self._ids = self.source.ids(np.arange(self.source.count))
+
+    def indices(self, ids: np.ndarray) -> np.ndarray:
+        """int64 indices of byte-string ids [N]. Raises UserError, with the first, for ids that the source lacks."""
+        known = np.isin(ids, self._ids)
+        if not known.all():
+            raise UserError(f"{self.source.name} no longer holds {ids[known.argmin()].decode(errors='replace')!r}")
+        return positions(self._ids, ids)
+
+    def load(self, index: int) -> np.ndarray:
+        """An image, uint8 [H, W, 1, 3 or 4]. Raises UserError for arrays that are no images."""
+        image = self.source.load(np.int64(index))[0].numpy()
+        if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or image.dtype != np.uint8:
+            raise UserError(f"{self.source.name} holds {image.dtype} arrays of shape {image.shape}, not images")
+        return image
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnail:
+    """An image of a sheet.
+
+    Attributes:
+      uri: data URI of a JPEG of at most 96 px.
+      name: the image's id.
+      lines: what is said of it.
+    """
+
+    uri: str
+    name: str
+    lines: tuple[str, ...]
+
+
+def thumbnails(album: Album, ids: np.ndarray, lines: Sequence[tuple[str, ...]]) -> list[Thumbnail]:
+    """Thumbnails of the images `ids`, byte strings [N], each with its lines. Raises UserError: see `Album`."""
+    return [
+        Thumbnail(data_uri(album.load(int(index))), name.decode(errors="replace"), said)
+        for index, name, said in zip(album.indices(ids), ids.tolist(), lines, strict=True)
+    ]
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A uint8 image [H, W, C] as a JPEG that fits into 96 x 96 px; smaller images keep their size."""
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image[..., :3])
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

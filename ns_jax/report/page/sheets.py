@@ -1,0 +1,114 @@
+"""Sheets of images: what the teacher was most and least sure of, mistakes, and where teacher and student differ."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ns_jax.artifact.class_names import readable_name
+from ns_jax.errors import UserError
+from ns_jax.evaluators.predictions import Predictions
+from ns_jax.report.collect import CollectedLabels
+from ns_jax.report.images import Album, Thumbnail, thumbnails
+from ns_jax.report.page.markup import Markup, element, join, paragraph
+from ns_jax.report.page.run_data import PageRun
+
+COUNT = 24  # images of a sheet
+
+
+def section(run: PageRun) -> Markup:
+    """The four sheets, as far as there is something to show; a line where a source cannot be opened."""
+    parts = [*unlabeled_sheets(run), *test_sheets(run)]
+    return join([part for part in parts if part])
+
+
+def unlabeled_sheets(run: PageRun) -> list[Markup]:
+    """The surest and the least sure pseudo-labels of the last student's teacher."""
+    if not run.students:
+        return []
+    last = run.students[-1]
+    labels = last.collected.labels
+    name = run.teacher_of(last)
+    teacher = name.title if name else "the teacher"
+    rows = {
+        f"Unlabeled images of which {teacher} is surest, the classes in turn": surest(labels),
+        f"Unlabeled images of which {teacher} is least sure": np.argsort(labels.confidence, kind="stable")[:COUNT],
+    }
+
+    def lines(place: int) -> tuple[str, ...]:
+        return (f"{readable_name(labels.class_names[labels.label[place]])} {labels.confidence[place]:.2f}",)
+
+    return sheets_of(last.collected.unlabeled, last.collected.data_dir, labels.ids, rows, lines)
+
+
+def surest(labels: CollectedLabels) -> np.ndarray:
+    """Places of the surest pseudo-labels: of each class the surest, then of each the second, and so on."""
+    order = np.argsort(-labels.confidence, kind="stable")
+    by_class = order[np.argsort(labels.label[order], kind="stable")]
+    first = np.searchsorted(labels.label[by_class], labels.label[by_class])
+    rank = np.arange(len(by_class)) - first
+    return by_class[np.lexsort((-labels.confidence[by_class], rank))][:COUNT]
+
+
+def test_sheets(run: PageRun) -> list[Markup]:
+    """Mistakes of the chosen model, worst first, and test images where its teacher gives another answer."""
+    chosen = run.chosen
+    predictions = chosen.predictions() if chosen else None
+    if predictions is None:
+        return []
+    rows = {f"Test images that {chosen.title} gets wrong, the surest mistakes first": mistakes(predictions)}
+    teacher = run.teacher_of(chosen)
+    before = teacher.predictions() if teacher else None
+    if before is not None and np.array_equal(before.ids, predictions.ids):
+        caption = f"Test images of which {chosen.title} and its teacher say different things"
+        rows[caption] = differences(predictions, before)
+
+    def lines(place: int) -> tuple[str, ...]:
+        said = [f"is {readable_name(predictions.class_names[predictions.labels[place]])}"]
+        for title, each in ((chosen.title, predictions), (teacher.title if teacher else "", before)):
+            if each is not None:
+                answer = each.probs[place].argmax()
+                said.append(f"{title}: {readable_name(each.class_names[answer])} {each.probs[place, answer]:.2f}")
+        return tuple(said)
+
+    return sheets_of(chosen.test["test"], chosen.config.data.dir, predictions.ids, rows, lines)
+
+
+def mistakes(predictions: Predictions) -> np.ndarray:
+    """Places of wrong answers, the highest confidence first."""
+    wrong = np.flatnonzero(predictions.probs.argmax(1) != predictions.labels)
+    return wrong[np.argsort(-predictions.probs[wrong].max(1), kind="stable")][:COUNT]
+
+
+def differences(predictions: Predictions, before: Predictions) -> np.ndarray:
+    """Places where two models give different answers, those first on which both are sure."""
+    differ = np.flatnonzero(predictions.probs.argmax(1) != before.probs.argmax(1))
+    sure = np.minimum(predictions.probs[differ].max(1), before.probs[differ].max(1))
+    return differ[np.argsort(-sure, kind="stable")][:COUNT]
+
+
+def sheets_of(
+    source: str, data_dir: str, ids: np.ndarray, rows: dict[str, np.ndarray], lines: Callable[[int], tuple[str, ...]]
+) -> list[Markup]:
+    """A sheet for each caption with its places in `ids`; a line instead where the source gives no images."""
+    if not any(len(places) for places in rows.values()):
+        return []
+    try:
+        album = Album(source, data_dir)
+        return [
+            sheet(caption, thumbnails(album, ids[places], [lines(place) for place in places]))
+            for caption, places in rows.items()
+            if len(places)
+        ]
+    except UserError as error:
+        return [paragraph(f"No pictures: {error}", class_="note")]
+
+
+def sheet(caption: str, pictures: Sequence[Thumbnail]) -> Markup:
+    """A grid of thumbnails with what is said of each."""
+    figures = []
+    for picture in pictures:
+        alt = f"{picture.name}: {', '.join(picture.lines)}"
+        image = Markup(element("img", src=picture.uri, alt=alt, title=picture.name)[: -len("</img>")])
+        lines = [element("span", line) for line in picture.lines]
+        figures.append(element("figure", image, element("figcaption", *lines)))
+    return join([element("h3", caption), element("div", join(figures), class_="sheet")])
