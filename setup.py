@@ -31,6 +31,8 @@ setuptools.setup(
         "numpy",
         "optax",
         "orbax-checkpoint",
+        "pillow>=11.3",  # the first whose wheels read AVIF
+        "pyarrow",
         "rich",
         "safetensors",
         "scipy",

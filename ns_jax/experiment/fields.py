@@ -193,6 +193,9 @@ TABLE = (
     ("finetune.augment",        (),         names,        "as augment"),
     ("finetune.frozen_blocks",  0,          BLOCKS,       "as frozen_blocks"),
     ("finetune.base_learning_rate", 0.0,    NOT_NEGATIVE, "> 0: a schedule of its own; 0: the end of the one before"),
+    # --- Images as people have them ----------------------------------------------------------------
+    ("data.exif_orientation",   False,      boolean,      "True: images are turned first as their EXIF data say, also "
+                                                          "by the trained model"),
     # --- Running -----------------------------------------------------------------------------------
     ("log_every_steps",         100,        STEPS,        "of training", RUN_ONLY),
     ("checkpoint_every_steps",  1000,       STEPS,        "of training", LOCKSTEP),

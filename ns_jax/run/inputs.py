@@ -15,6 +15,7 @@ from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 from ns_jax.parallel.hosts import on_process_zero, process_zero_first
+from ns_jax.report.progress import say
 from ns_jax.run.paths import IterationPaths
 
 
@@ -48,6 +49,7 @@ class Inputs:
       opened: the run's open sources.
       max_broken_fraction: undecodable images that may be skipped.
       exclude: file of the unlabeled images that are not used; '': all are.
+      exif_orientation: whether images are turned as their EXIF data say.
     """
 
     paths: IterationPaths
@@ -55,6 +57,7 @@ class Inputs:
     opened: OpenSources
     max_broken_fraction: float = 0.0
     exclude: str = ""
+    exif_orientation: bool = False
 
     def open(self, field: str) -> Source:
         """The source of data.`field`, or of a source string, prepared on process 0 first.
@@ -63,10 +66,16 @@ class Inputs:
           UserError: it, or the file data.exclude, does not hold what it held when this iteration began.
         """
         name = self.sources.get(field, field)
-        source = process_zero_first(lambda: self.opened.open(name))
+        wants_labels = field != "unlabeled"
+        source = process_zero_first(lambda: self.opened.open(name, wants_labels, self.exif_orientation))
+        on_process_zero(lambda: self._say_news(source))
         if field in self.sources:
             on_process_zero(lambda: self._check_unchanged(field, source))
         return source
+
+    def _say_news(self, source: Source) -> None:
+        for line in self.opened.news(source):
+            say(line)
 
     def open_labeled(self, field: str) -> Source:
         """As `open`. Raises UserError for a source without classes."""

@@ -82,5 +82,5 @@ def make_iteration(
     paths = IterationPaths(workdir, workdir / name if name else workdir)
     data = config.data
     sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}
-    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude)
+    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude, data.exif_orientation)
     return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint)

@@ -101,6 +101,7 @@ def run(iteration: Iteration) -> None:
         teacher=teacher,
         dtype=config.dtype,
         **({"resolution": view.size} if view else {}),
+        **({"exif_orientation": True} if config.data.exif_orientation else {}),
     )
     checkpoints = Checkpoints(paths.checkpoints, config.keep_checkpoints, owner=teacher or "", metadata=metadata)
     state = checkpoints.restore_newest(training.like) or first_state(iteration, training, list(source.class_names))
