@@ -196,6 +196,11 @@ TABLE = (
     # --- Images as people have them ----------------------------------------------------------------
     ("data.exif_orientation",   False,      boolean,      "True: images are turned first as their EXIF data say, also "
                                                           "by the trained model"),
+    ("class_sampling",          "natural",  one_of("natural", "balanced"),
+                                                          "how often labeled images are drawn: all alike, or each "
+                                                          "class as often as the largest"),
+    ("logit_adjustment",        0.0,        NOT_NEGATIVE, "of labeled images: logits + so much * log prior of the "
+                                                          "classes (Menon et al. 2021); 0: none"),
     # --- Running -----------------------------------------------------------------------------------
     ("log_every_steps",         100,        STEPS,        "of training", RUN_ONLY),
     ("checkpoint_every_steps",  1000,       STEPS,        "of training", LOCKSTEP),
@@ -386,6 +391,13 @@ def check_selection(config: ConfigDict, has_teacher: bool) -> None:
     require(config.max_confidence > config.min_confidence, "max_confidence must be above min_confidence")
 
 
+def check_imbalance(config: ConfigDict, has_teacher: bool) -> None:
+    require(
+        config.class_sampling == "natural" or not config.logit_adjustment,
+        f"class_sampling='balanced' and logit_adjustment={config.logit_adjustment} do the same: choose one",
+    )
+
+
 def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
     if not config.online_teacher:
         return
@@ -413,6 +425,7 @@ CHECKS = (
     check_schedule,
     check_batches,
     check_selection,
+    check_imbalance,
     check_online_teacher,
 )
 
