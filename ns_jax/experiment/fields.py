@@ -196,6 +196,8 @@ TABLE = (
     # --- Images as people have them ----------------------------------------------------------------
     ("data.exif_orientation",   False,      boolean,      "True: images are turned first as their EXIF data say, also "
                                                           "by the trained model"),
+    ("data.corrections",        "",         text,         "table (path, label) of labels that a person has corrected; "
+                                                          "'': none"),
     ("class_sampling",          "natural",  one_of("natural", "balanced"),
                                                           "how often labeled images are drawn: all alike, or each "
                                                           "class as often as the largest"),

@@ -70,6 +70,7 @@ def make_iteration(
     mesh: Any,
     fingerprint: str,
     opened: OpenSources,
+    may_join: str = "",
 ) -> Iteration:
     """The iteration called `name` of the run in `workdir`.
 
@@ -78,9 +79,19 @@ def make_iteration(
       config: its own, without a chain.
       workdir: of the run.
       opened: the run's open sources.
+      may_join: see `Inputs`.
     """
     paths = IterationPaths(workdir, workdir / name if name else workdir)
     data = config.data
     sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}
-    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude, data.exif_orientation)
+    inputs = Inputs(
+        paths,
+        sources,
+        opened,
+        max_broken_fraction=data.max_broken_fraction,
+        exclude=data.exclude,
+        exif_orientation=data.exif_orientation,
+        corrections=data.corrections,
+        may_join=may_join,
+    )
     return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint)

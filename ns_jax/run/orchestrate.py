@@ -57,15 +57,19 @@ def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:
 def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
     """The iterations of a config; each one's teacher is the result of the one before."""
     plan: list[Iteration] = []
-    teacher, opened = None, OpenSources(config.data.dir)
-    for name, own_config in iterations(config):
+    teacher, opened, resolved = None, OpenSources(config.data.dir), iterations(config)
+    # Also where an iteration has none of its own: a teacher learns from the images that were corrected, too.
+    may_join = next((own.data.unlabeled for _, own in resolved if own.data.unlabeled), "")
+    for name, own_config in resolved:
         taught_by = selection_from = None
         if own_config.data.unlabeled:
             taught_by = teacher or epath.Path(own_config.teacher)
             selection_from = _selection_folder(own_config.selection_from, plan)
         mesh = make_mesh(own_config.parallel.shard_state)
         plan.append(
-            make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, fingerprint(own_config), opened)
+            make_iteration(
+                name, own_config, workdir, taught_by, selection_from, mesh, fingerprint(own_config), opened, may_join
+            )
         )
         teacher = plan[-1].result
     return plan

@@ -351,7 +351,7 @@ def check(iteration: Iteration) -> None:
             check_augmentation(operations, view)
         else:
             check_augmentation(operations, inputs.shape, inputs.dtype)
-    iteration.inputs.open_labeled("labeled")
+    iteration.inputs.check_training()
     if iteration.teacher is not None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
         iteration.inputs.open("unlabeled")

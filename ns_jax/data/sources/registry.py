@@ -17,6 +17,7 @@ import difflib
 import importlib.util
 import sys
 
+from ns_jax.data.corrections import Corrections, corrected, read_corrections
 from ns_jax.data.sources.base import CONTRACT, Source
 from ns_jax.data.sources.orientation import oriented
 from ns_jax.errors import UserError
@@ -91,6 +92,8 @@ class OpenSources:
     def __init__(self, data_dir: str = ""):
         self._data_dir = data_dir
         self._opened: dict[tuple[str, bool, bool], Source] = {}
+        self._corrections: dict[str, Corrections] = {}
+        self._corrected: dict[tuple[str, str, str, bool], Source] = {}
         self._said: set[str] = set()
 
     def open(self, name: str, labels: bool = True, exif_orientation: bool = False) -> Source:
@@ -100,6 +103,21 @@ class OpenSources:
             source = open_source(name, self._data_dir, labels)
             self._opened[key] = oriented(source) if exif_orientation else source
         return self._opened[key]
+
+    def corrections(self, file: str) -> Corrections:
+        """The corrections in a file, see `read_corrections`."""
+        if file not in self._corrections:
+            self._corrections[file] = read_corrections(file)
+        return self._corrections[file]
+
+    def open_corrected(self, name: str, unlabeled: str, file: str, exif_orientation: bool = False) -> Source:
+        """The labeled source called `name` with the corrections in a file; `unlabeled`: of the images that may join."""
+        key = (name, unlabeled, file, exif_orientation)
+        if key not in self._corrected:
+            labeled = self.open(name, True, exif_orientation)
+            joining = self.open(unlabeled, False, exif_orientation) if unlabeled else None
+            self._corrected[key] = corrected(labeled, joining, self.corrections(file))
+        return self._corrected[key]
 
     def news(self, source: Source) -> list[str]:
         """What a user is to know about a source and was not told yet in this run, a line each."""
