@@ -35,7 +35,7 @@ setuptools.setup(
         "numpy",
         "optax",
         "orbax-checkpoint",
-        "pillow",
+        "pillow>=11.3",  # the first whose wheels read AVIF
         "pyarrow",
         "rich",
         "safetensors",
@@ -50,6 +50,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        "hf": ["datasets"],
         "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
         "start": [

@@ -110,7 +110,7 @@ def deduplicate(unlabeled: str, against: Sequence[str], out, distance: int, data
     from ns_jax.report.progress import StageProgress
 
     method = perceptual_hash()[1] if distance >= 0 else ""
-    sources = [open_source(name, data_dir) for name in (unlabeled, *against)]
+    sources = [open_source(unlabeled, data_dir, labels=False), *(open_source(name, data_dir) for name in against)]
     hashed, broken = [], []
     for source in sources:
         with StageProgress(source.name, source.count, unit="images") as progress:

@@ -86,7 +86,8 @@ def model_metadata(architecture: Architecture, num_classes: int, **known: Any) -
 
     Returns:
       A dictionary that JSON can hold: variant, class_names, resolution, crop_padding, interpolation, mean, std,
-      steps, training, teacher, format_version; and for arrays input_shape and input_dtype.
+      steps, training, teacher, format_version; for arrays input_shape and input_dtype; and exif_orientation where the
+      model's images are turned as their EXIF data say.
 
     Raises:
       UserError: a field is wrong, as two classes of one name.
@@ -306,6 +307,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: value is None or _is_integer(value, 0, 2**63), "a whole number or null"),
     "training": (_is_text_or_none, "a text or null"),
     "teacher": (_is_text_or_none, "a text or null"),
+    "exif_orientation": (lambda value: isinstance(value, bool), "true or false"),
     "imported_from": (_is_text_or_none, "a text or null"),
     "input_shape": (_is_shape, f"a list of sizes whose product is at most {MAX_EXAMPLE_SIZE}, or null"),
     "input_dtype": (_is_dtype, "the name of a dtype of numbers, as float32"),

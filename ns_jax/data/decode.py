@@ -6,9 +6,17 @@ and width. It is known before the image is decoded, and of a JPEG nothing else i
 
 import tensorflow as tf
 
+from ns_jax.data import pillow
 
-def decode_image(encoded, window=None):
-    """Decodes a JPEG, PNG, GIF or BMP to uint8 [H, W, 3], within `window` if there is one.
+# First bytes of the formats that Pillow decodes: WebP, TIFF in both byte orders, and AVIF from its fifth byte on.
+_WEBP, _TIFF, _AVIF = b"RIFF", (b"II*\0", b"MM\0*"), (b"ftypavif", b"ftypavis")
+
+
+def decode_image(encoded, window=None, exif_orientation: bool = False):
+    """Decodes an image to uint8 [H, W, 3], within `window` if there is one.
+
+    TensorFlow decodes JPEG, PNG, GIF and BMP, and Pillow WebP, TIFF and AVIF (`ns_jax/data/pillow.py`). Of several
+    pictures in a file it is the first, alpha is left out, and of 16 bits the upper 8 are taken.
 
     Where a JPEG's colours have a lower resolution, the outermost pixels of a window differ a little
     from those of the whole image, as in the official tpu code (noisystudent's decodes all of it).
@@ -16,20 +24,70 @@ def decode_image(encoded, window=None):
     Args:
       encoded: the bytes, a string scalar.
       window: see the top of this module.
+      exif_orientation: whether the image is turned first as its EXIF data say.
     """
-
-    def decode_all():
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-    def decode_window():
-        return tf.image.decode_and_crop_jpeg(encoded, window(tf.io.extract_jpeg_shape(encoded)), channels=3)
-
-    if window is None:
-        image = decode_all()
+    if not exif_orientation:
+        image = _decode_window(encoded, window)
     else:
-        image = tf.cond(tf.io.is_jpeg(encoded), decode_window, lambda: take(decode_all(), window))
+        orientation = tf.numpy_function(pillow.orientation, [_as_numbers(encoded)], tf.int64, stateful=False)
+        orientation.set_shape([])
+        image = tf.cond(
+            orientation == pillow.UPRIGHT,
+            lambda: _decode_window(encoded, window, exif_orientation),
+            lambda: take(upright(_decode_all(encoded), orientation), window),
+        )
     image.set_shape([None, None, 3])
     return image
+
+
+def _decode_window(encoded, window, exif_orientation: bool = False):
+    """As `decode_image`; only what Pillow decodes is turned."""
+    if window is None:
+        return _decode_all(encoded, exif_orientation)
+
+    def decode_part():
+        return tf.image.decode_and_crop_jpeg(encoded, window(tf.io.extract_jpeg_shape(encoded)), channels=3)
+
+    return tf.cond(tf.io.is_jpeg(encoded), decode_part, lambda: take(_decode_all(encoded, exif_orientation), window))
+
+
+def _decode_all(encoded, exif_orientation: bool = False):
+    """As `_decode_window`, the whole image."""
+
+    def through_pillow():
+        decode = lambda content: pillow.decode(content, exif_orientation)
+        image = tf.numpy_function(decode, [_as_numbers(encoded)], tf.uint8, stateful=False)
+        image.set_shape([None, None, 3])
+        return image
+
+    def through_tensorflow():
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        return image
+
+    return tf.cond(_is_for_pillow(encoded), through_pillow, through_tensorflow)
+
+
+def _as_numbers(encoded):
+    """The bytes as uint8 [N]. Outside of graphs, NumPy would take a string and cut off the zeros at its end."""
+    return tf.io.decode_raw(encoded, tf.uint8)
+
+
+def _is_for_pillow(encoded):
+    """Whether bytes begin as a format that Pillow decodes, a boolean scalar."""
+    start = tf.strings.join([tf.strings.substr(encoded, 0, 12), "\0" * 12])  # at least 12 bytes
+    first, brand = tf.strings.substr(start, 0, 4), tf.strings.substr(start, 4, 8)
+    first_matches = tf.reduce_any(first == tf.constant([_WEBP, *_TIFF]))
+    return first_matches | tf.reduce_any(brand == tf.constant(_AVIF))
+
+
+def upright(image, orientation):
+    """Turns an image [H, W, 3] that has an EXIF orientation, an int64 scalar of 1 to 8."""
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    is_mirrored = tf.reduce_any(orientation == tf.constant([2, 3, 6, 7], tf.int64))
+    is_upside_down = tf.reduce_any(orientation == tf.constant([3, 4, 7, 8], tf.int64))
+    image = tf.cond(is_mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+    return tf.cond(is_upside_down, lambda: tf.reverse(image, [0]), lambda: image)
 
 
 def take(image, window=None):

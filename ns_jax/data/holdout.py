@@ -4,19 +4,9 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from ns_jax.data.pipeline import parallel_map
-from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
-
-
-def read_labels(source: Source, indices: np.ndarray) -> np.ndarray:
-    """Labels of the examples `indices`, int32 [N]. TensorFlow leaves out the images, which nothing reads."""
-    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    dataset = parallel_map(dataset, lambda index: source.load(index)[1])
-    return np.fromiter(dataset.as_numpy_iterator(), np.int32, len(indices))
 
 
 def part_of_each(labels: np.ndarray, groups: Sequence[str] | None, parts: int, seed: int) -> np.ndarray:

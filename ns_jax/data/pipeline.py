@@ -23,6 +23,7 @@ from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 
 MIN_PARALLEL_CALLS = 16
+MIN_SIDE = 8  # pixels: of less, nothing is left after a few strides
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -177,12 +178,12 @@ def _pad_rows(array: np.ndarray, missing: int) -> np.ndarray:
 
 
 def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> np.ndarray:
-    """Indices of the images that decode, int64, ascending; the others are counted and listed in the log.
+    """Indices of the images that can be used, int64, ascending; the others are counted and listed in the log.
 
-    Files are decoded once; the broken ones are remembered in `cache_dir`.
+    Files are decoded once; what cannot be decoded, and what is smaller than MIN_SIDE, is remembered in `cache_dir`.
 
     Raises:
-      UserError: more images are broken than `max_broken_fraction` allows.
+      UserError: more images cannot be used than `max_broken_fraction` allows.
     """
     everything = np.arange(source.count, dtype=np.int64)
     if not source.may_be_broken:
@@ -191,31 +192,46 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     key = hashlib.sha256(b"\0".join([*ids.tolist(), source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
-        broken = np.array(read_json(cache)["indices"], np.int64)
+        known = read_json(cache)
+        broken, small = np.array(known["indices"], np.int64), np.array(known.get("small", []), np.int64)
     else:
-        broken = np.setdiff1d(everything, _decodable(source))
-        write_json(cache, {"source": source.name, "indices": broken.tolist()})
-    names = [ids[index].decode(errors="replace") for index in broken]
-    if len(broken) > max_broken_fraction * source.count:
+        decoded, sides = _decoded_sides(source)
+        broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
+        write_json(cache, {"source": source.name, "indices": broken.tolist(), "small": small.tolist()})
+    unusable = np.union1d(broken, small)
+    names = [ids[index].decode(errors="replace") for index in unusable]
+    if len(unusable) > max_broken_fraction * source.count:
+        reasons = [f"{len(broken)} of {source.count} images cannot be decoded"] if len(broken) else []
+        if len(small):
+            reasons.append(f"{len(small)} of {source.count} images are smaller than {MIN_SIDE} px")
         raise UserError(
-            f"{source.name}: {len(broken)} of {source.count} images cannot be decoded, first {names[0]!r}; "
+            f"{source.name}: {' and '.join(reasons)}, first {names[0]!r}; "
             f"remove them, or allow as many with --config.data.max_broken_fraction="
-            f"{np.ceil(1e4 * len(broken) / source.count) / 1e4:g}"
+            f"{np.ceil(1e4 * len(unusable) / source.count) / 1e4:g}"
         )
-    for name in names:
-        logging.warning("%s: skipped the broken image %s", source.name, name)
+    too_small = set(small.tolist())
+    for index, name in zip(unusable.tolist(), names, strict=True):
+        logging.warning("%s: skipped the %s image %s", source.name, "small" if index in too_small else "broken", name)
     if names:
         logging.warning("%s: skipped %d of %d images", source.name, len(names), source.count)
-    return np.setdiff1d(everything, broken)
+    return np.setdiff1d(everything, unusable)
 
 
-def _decodable(source: Source) -> np.ndarray:
-    """Decodes every image; int64 indices of those that can be decoded."""
+def _decoded_sides(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes every image; int64 indices of those that can be decoded, and the length of their shorter side.
+
+    The side of an array that is no image is MIN_SIDE.
+    """
 
     def decode(index):
+        image = source.load(index)[0]
         # A value that needs the pixels: TensorFlow prunes what nothing reads.
-        return index, tf.reduce_max(source.load(index)[0])
+        largest = tf.reduce_max(image)
+        is_image = image.dtype == tf.uint8 and image.shape.rank == 3
+        side = tf.reduce_min(tf.shape(image)[:2]) if is_image else tf.constant(MIN_SIDE)
+        return index, largest, side
 
     dataset = parallel_map(tf.data.Dataset.range(source.count), decode)
-    decoded = dataset.ignore_errors().as_numpy_iterator()
-    return np.fromiter((index for index, _ in decoded), np.int64)
+    decoded = [(index, side) for index, _, side in dataset.ignore_errors().as_numpy_iterator()]
+    indices, sides = np.array(decoded, np.int64).reshape(-1, 2).T
+    return indices, sides

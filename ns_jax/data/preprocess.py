@@ -67,31 +67,36 @@ def _augmented(image, augmentation: Augmentation, seed):
     return image
 
 
-def clean_image(image, view: View) -> np.ndarray:
+def clean_image(image, view: View, exif_orientation: bool = False) -> np.ndarray:
     """The clean view of a file (a path) or of a uint8 array [H, W, 3]: float32 [size, size, 3].
+
+    Args:
+      image: path or array.
+      view: of the model.
+      exif_orientation: whether a file's image is turned as its EXIF data say.
 
     Raises:
       UserError: not a whole image; names the file.
     """
     window = center_window(view)
     if isinstance(image, str | os.PathLike):
-        return resize(_read_window(image, window), view).numpy()
+        return resize(_read_window(image, window, exif_orientation), view).numpy()
     if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise UserError("an image must be a path or a uint8 array [height, width, 3]")
     return resize(take(tf.constant(image), window), view).numpy()
 
 
-def _read_window(path, window):
+def _read_window(path, window, exif_orientation: bool):
     """Decodes the part of a file that lies in `window`: uint8 [H, W, 3]."""
     try:
         encoded = tf.io.read_file(os.fsencode(path))
         decode_image(encoded)  # all of it: damage outside the window must show too
-        return decode_image(encoded, window)
-    except tf.errors.OpError as error:
+        return decode_image(encoded, window, exif_orientation)
+    except (tf.errors.OpError, ValueError) as error:
         known = {
             tf.errors.NotFoundError: "no such file",
             tf.errors.FailedPreconditionError: "not a file",
             tf.errors.PermissionDeniedError: "no permission to read it",
         }
-        reason = known.get(type(error), "not a whole JPEG, PNG, GIF or BMP that TensorFlow reads")
+        reason = known.get(type(error), "not a whole JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF that can be read")
         raise UserError(f"{os.fspath(path)}: {reason}") from None

@@ -215,6 +215,16 @@ TABLE = (
     ("finetune.augment",        (),         names,        "as augment"),
     ("finetune.frozen_blocks",  0,          BLOCKS,       "as frozen_blocks"),
     ("finetune.base_learning_rate", 0.0,    NOT_NEGATIVE, "> 0: a schedule of its own; 0: the end of the one before"),
+    # --- Images as people have them ----------------------------------------------------------------
+    ("data.exif_orientation",   False,      boolean,      "True: images are turned first as their EXIF data say, also "
+                                                          "by the trained model"),
+    ("data.corrections",        "",         text,         "table (path, label) of labels that a person has corrected; "
+                                                          "'': none"),
+    ("class_sampling",          "natural",  one_of("natural", "balanced"),
+                                                          "how often labeled images are drawn: all alike, or each "
+                                                          "class as often as the largest"),
+    ("logit_adjustment",        0.0,        NOT_NEGATIVE, "of labeled images: logits + so much * log prior of the "
+                                                          "classes (Menon et al. 2021); 0: none"),
     # --- Running -----------------------------------------------------------------------------------
     ("log_every_steps",         100,        STEPS,        "of training", RUN_ONLY),
     ("checkpoint_every_steps",  1000,       STEPS,        "of training", LOCKSTEP),
@@ -437,6 +447,13 @@ def check_selection(config: ConfigDict, has_teacher: bool) -> None:
     )
 
 
+def check_imbalance(config: ConfigDict, has_teacher: bool) -> None:
+    require(
+        config.class_sampling == "natural" or not config.logit_adjustment,
+        f"class_sampling='balanced' and logit_adjustment={config.logit_adjustment} do the same: choose one",
+    )
+
+
 def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
     if not config.online_teacher:
         return
@@ -465,6 +482,7 @@ CHECKS = (
     check_schedule,
     check_batches,
     check_selection,
+    check_imbalance,
     check_online_teacher,
 )
 

@@ -135,7 +135,8 @@ class Model:
         """A file or a uint8 array [H, W, 3] to float32 [resolution, resolution, 3] on the 0..255 scale.
 
         Resize of the centre crop, bicubic or as the model's metadata says, as noisystudent's evaluation does it (32 px
-        of padding): neither rounded nor clipped. An array for a model of arrays stays as it is.
+        of padding): neither rounded nor clipped. A file is turned as its EXIF data say where the model was trained
+        so. An array for a model of arrays stays as it is.
 
         Raises:
           UserError: not a whole image (names the file), or a file for a model of arrays.
@@ -152,7 +153,8 @@ class Model:
         from ns_jax.data.views import View
 
         inputs = self.network.inputs
-        return clean_image(image, View(inputs.test_resolution, inputs.crop_padding, inputs.interpolation))
+        view = View(inputs.test_resolution, inputs.crop_padding, inputs.interpolation)
+        return clean_image(image, view, self.metadata.get("exif_orientation", False))
 
     def predict(self, files_or_arrays, top: int = 5) -> list[list[Prediction]]:
         """The `top` most probable classes of each example, the first one first.

@@ -135,7 +135,7 @@ def sample_images(student: CollectedIteration) -> tuple[list[np.ndarray], list[s
       UserError: the source cannot be opened, or does not hold images.
     """
     labels = student.labels
-    source = open_source(student.unlabeled, student.data_dir)
+    source = open_source(student.unlabeled, student.data_dir, labels=False)
     index_of = {name: i for i, name in enumerate(source.ids(np.arange(source.count)).tolist())}
     order = np.argsort(labels.confidence, kind="stable")
     picked = order[sample_places(len(order))]

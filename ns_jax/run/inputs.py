@@ -10,12 +10,14 @@ from etils import epath
 
 from ns_jax.data import pipeline
 from ns_jax.data.duplicates.sidecar import Exclusion, read_exclusion
-from ns_jax.data.holdout import part_of_each, read_labels
+from ns_jax.data.holdout import part_of_each
+from ns_jax.data.sampling import labels_of
 from ns_jax.data.sources.base import Source, digest_of_ids
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
 from ns_jax.files import read_json, write_json
 from ns_jax.parallel.hosts import on_process_zero, process_zero_first
+from ns_jax.report.progress import say
 from ns_jax.run.paths import IterationPaths
 
 
@@ -26,17 +28,20 @@ class Usable(NamedTuple):
       indices: int64 [N], ascending, in the source.
       num_broken: images that cannot be decoded.
       num_excluded: other images that data.exclude leaves out; None where it is not set.
+      num_corrected: other images that have a label in data.corrections, or are of no use.
     """
 
     indices: np.ndarray
     num_broken: int
     num_excluded: int | None
+    num_corrected: int = 0
 
     def describe_exclusion(self) -> str:
         """What to say of duplicates."""
+        corrections = f", {self.num_corrected} left out by data.corrections" if self.num_corrected else ""
         if self.num_excluded is None:
-            return "duplicates of test images not looked for"
-        return f"{self.num_excluded} left out by data.exclude"
+            return f"duplicates of test images not looked for{corrections}"
+        return f"{self.num_excluded} left out by data.exclude{corrections}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +65,14 @@ class Inputs:
 
     Attributes:
       paths: of the iteration.
-      sources: {field: source string} of labeled, unlabeled, test and validation.
+      sources: {field: source string} of labeled, unlabeled and test, and validation where it is no part of labeled.
       opened: the run's open sources.
       max_broken_fraction: undecodable images that may be skipped.
       exclude: file of the unlabeled images that are not used; '': all are.
       holdout: the labeled images to validate on; None: there are none, or data.validation names others.
+      exif_orientation: whether images are turned as their EXIF data say.
+      corrections: file of labels that a person has corrected; '': none.
+      may_join: source string of the run's unlabeled images, which join the labeled ones when they are corrected.
     """
 
     paths: IterationPaths
@@ -73,6 +81,9 @@ class Inputs:
     max_broken_fraction: float = 0.0
     exclude: str = ""
     holdout: Holdout | None = None
+    exif_orientation: bool = False
+    corrections: str = ""
+    may_join: str = ""
 
     def open(self, field: str) -> Source:
         """The source of data.`field`, or of a source string, prepared on process 0 first.
@@ -80,11 +91,23 @@ class Inputs:
         Raises:
           UserError: it, or the file data.exclude, does not hold what it held when this iteration began.
         """
+        if field == "validation" and field not in self.sources:
+            field = "labeled"  # a part of them, see `evaluated`
         name = self.sources.get(field, field)
-        source = process_zero_first(lambda: self.opened.open(name))
+        wants_labels = field != "unlabeled"
+        if field == "labeled" and self.corrections:
+            more = (self.may_join, self.corrections, self.exif_orientation)
+            source = process_zero_first(lambda: self.opened.open_corrected(name, *more))
+        else:
+            source = process_zero_first(lambda: self.opened.open(name, wants_labels, self.exif_orientation))
+        on_process_zero(lambda: self._say_news(source))
         if field in self.sources:
             on_process_zero(lambda: self._check_unchanged(field, source))
         return source
+
+    def _say_news(self, source: Source) -> None:
+        for line in self.opened.news(source):
+            say(line)
 
     def open_labeled(self, field: str) -> Source:
         """As `open`. Raises UserError for a source without classes."""
@@ -95,6 +118,44 @@ class Inputs:
                 "sub-folder per class"
             )
         return source
+
+    def check_training(self) -> None:
+        """Checks the images to train on.
+
+        Raises:
+          UserError: labeled images have a single class, or none of a class, or they are the unlabeled images, too.
+        """
+        labeled = self.open_labeled("labeled")
+        names, numbers = labeled.class_names, getattr(labeled, "labels", None)
+        # Counted where that takes no reading of images.
+        counts = [1] * len(names) if numbers is None else np.bincount(numbers, minlength=len(names)).tolist()
+        there = [name for name, count in zip(names, counts, strict=True) if count]
+        if len(there) < 2:
+            raise UserError(
+                f"data.labeled={labeled.name} has images of one class only, {there[0]!r}: at least two are needed"
+            )
+        if len(there) < len(names):
+            missing = next(name for name in names if name not in there)
+            raise UserError(
+                f"data.labeled={labeled.name} has no image of class {missing!r}: label some, or take the class out"
+            )
+        if self.sources.get("unlabeled"):
+            self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Raises UserError where labeled and unlabeled images are the same files. The paper does so with built sets."""
+        labeled = self.opened.open(self.sources["labeled"], True, self.exif_orientation)
+        unlabeled = self.open("unlabeled")
+        if not labeled.may_be_broken or not unlabeled.may_be_broken:
+            return
+        is_same = labeled.name == unlabeled.name or (
+            labeled.stamp == unlabeled.stamp != "" and digest_of_ids(labeled) == digest_of_ids(unlabeled)
+        )
+        if is_same:
+            raise UserError(
+                f"data.unlabeled={unlabeled.name} are the labeled images: name other images, or data.unlabeled='' for "
+                "supervised training"
+            )
 
     def readable(self, source: Source) -> np.ndarray:
         """int64 indices of the examples that decode."""
@@ -118,27 +179,33 @@ class Inputs:
         """bool [N], whether each of `indices` is held out."""
         names = getattr(labeled, "groups", None)
         groups = None if names is None else [names[index] for index in indices]
-        parts = part_of_each(read_labels(labeled, indices), groups, holdout.parts, holdout.seed)
+        parts = part_of_each(labels_of(labeled, indices), groups, holdout.parts, holdout.seed)
         return np.equal(parts, holdout.part)
 
     def usable(self, unlabeled: Source) -> Usable:
-        """The unlabeled images that decode and are not excluded.
+        """The unlabeled images that decode, are not excluded and have no label in data.corrections.
 
         Raises:
           UserError: none is left, or see `read_exclusion`.
         """
-        indices = self.readable(unlabeled)
-        num_broken, num_excluded = unlabeled.count - len(indices), None
+        readable = self.readable(unlabeled)
+        num_broken, num_excluded, num_corrected = unlabeled.count - len(readable), None, 0
+        indices = readable
         if self.exclude:
             excluded = process_zero_first(lambda: self._read_exclusion(unlabeled)).indices
-            left = np.setdiff1d(indices, excluded, assume_unique=True)
-            indices, num_excluded = left, len(indices) - len(left)
-            if not len(indices):
-                raise UserError(
-                    f"no image of {unlabeled.name} is left: {num_broken} of {unlabeled.count} cannot be decoded, and "
-                    f"the others are in data.exclude={self.exclude}"
-                )
-        return Usable(indices, num_broken, num_excluded)
+            indices = np.setdiff1d(readable, excluded, assume_unique=True)
+            num_excluded = len(readable) - len(indices)
+        if self.corrections:
+            is_named = self.opened.corrections(self.corrections).is_named(unlabeled)
+            num_corrected = int(is_named[indices].sum())
+            indices = indices[~is_named[indices]]
+        if not len(indices) and len(readable):
+            files = [name for name in (self.exclude, self.corrections) if name]
+            raise UserError(
+                f"no image of {unlabeled.name} is left: {num_broken} of {unlabeled.count} cannot be decoded, and the "
+                f"others are in {' or '.join(files)}"
+            )
+        return Usable(indices, num_broken, num_excluded, num_corrected)
 
     def _read_exclusion(self, unlabeled: Source) -> Exclusion:
         return read_exclusion(epath.Path(os.path.expanduser(self.exclude)), unlabeled)
@@ -159,6 +226,8 @@ class Inputs:
                 "against": list(exclusion.against),
                 "distance": exclusion.distance,
             }
+        if field == "labeled" and self.corrections:
+            now["corrections"] = {"file": self.corrections, "sha256": self.opened.corrections(self.corrections).sha256}
         path = self.paths.data_record(field)
         if not path.exists():
             write_json(path, now)
@@ -167,6 +236,11 @@ class Inputs:
         if before.pop("exclude", None) != now.pop("exclude", None):
             raise UserError(
                 f"data.exclude={self.exclude} has changed since this run began: put it back, or choose another "
+                "--workdir"
+            )
+        if before.pop("corrections", None) != now.pop("corrections", None):
+            raise UserError(
+                f"data.corrections={self.corrections} has changed since this run began: put it back, or choose another "
                 "--workdir"
             )
         if before != now:
@@ -188,8 +262,17 @@ def check_same_classes(who: str, have: Sequence[str], whom: str, want: Sequence[
     if have == want:
         return
     if len(have) != len(want):
-        raise UserError(f"{who} has {len(have)} classes, {whom} has {len(want)}: they must be the same")
+        raise UserError(
+            f"{who} has {len(have)} classes, {whom} has {len(want)}: they must be the same"
+            f"{_describe_surplus(whom, set(want) - set(have))}{_describe_surplus(who, set(have) - set(want))}"
+        )
     wrong = next(i for i in range(len(want)) if have[i] != want[i])
     raise UserError(
         f"{who} and {whom} differ in their classes, first at {wrong}: {have[wrong]!r} there, {want[wrong]!r} here"
     )
+
+
+def _describe_surplus(who: str, names: set[str]) -> str:
+    """'; WHO alone has ...' with the first names, or ''."""
+    first = sorted(names)[:3]
+    return f"; {who} alone has {', '.join(map(repr, first))}{', ...' if len(names) > 3 else ''}" if names else ""

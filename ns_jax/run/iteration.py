@@ -72,6 +72,7 @@ def make_iteration(
     mesh: Any,
     fingerprint: str,
     opened: OpenSources,
+    may_join: str = "",
     fold: int | None = None,
 ) -> Iteration:
     """The iteration called `name` of the run in `workdir`.
@@ -81,17 +82,25 @@ def make_iteration(
       config: its own, without a chain.
       workdir: of the run.
       opened: the run's open sources.
+      may_join: see `Inputs`.
       fold: part of the labeled images without which it is trained, of cross-validation; None: not for that.
     """
     paths, data = _paths(workdir, name, fold), config.data
     folds = () if fold is not None else tuple(_paths(workdir, name, part) for part in range(config.validation_folds))
-    sources = {
-        "labeled": data.labeled,
-        "unlabeled": data.unlabeled,
-        "test": data.test,
-        "validation": data.validation or data.labeled,
-    }
-    inputs = Inputs(paths, sources, opened, data.max_broken_fraction, data.exclude, _holdout(config, fold))
+    sources = {"labeled": data.labeled, "unlabeled": data.unlabeled, "test": data.test}
+    if data.validation:
+        sources["validation"] = data.validation
+    inputs = Inputs(
+        paths,
+        sources,
+        opened,
+        max_broken_fraction=data.max_broken_fraction,
+        exclude=data.exclude,
+        exif_orientation=data.exif_orientation,
+        corrections=data.corrections,
+        may_join=may_join,
+        holdout=_holdout(config, fold),
+    )
     if fold is not None:
         name = f"fold {fold + 1} of {config.validation_folds} {name}".strip()
     return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint, folds)

@@ -74,8 +74,10 @@ def _make_chain(
     A fold of cross-validation has them without supervised controls, and without evaluations but validation.
     """
     chain: list[Iteration] = []
-    teacher = None
-    for name, own_config in iterations(config):
+    teacher, resolved = None, iterations(config)
+    # Also where an iteration has none of its own: a teacher learns from the images that were corrected, too.
+    may_join = next((own.data.unlabeled for _, own in resolved if own.data.unlabeled), "")
+    for name, own_config in resolved:
         if fold is not None:
             if chain and not own_config.data.unlabeled:
                 continue
@@ -87,7 +89,9 @@ def _make_chain(
             selection_from = _selection_folder(own_config.selection_from, chain)
         mesh = make_mesh(own_config.parallel.shard_state)
         identity = fingerprint(own_config)
-        chain.append(make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, identity, opened, fold))
+        chain.append(
+            make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, identity, opened, may_join, fold)
+        )
         teacher = chain[-1].result
     return chain
 

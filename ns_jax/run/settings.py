@@ -1,6 +1,8 @@
 """From a config to the values that the functions of training, data and inference take."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -93,14 +95,16 @@ def schedule_settings(config: ConfigDict) -> ScheduleSettings:
     )
 
 
-def step_settings(config: ConfigDict) -> StepSettings:
-    """What the training step of a config computes."""
+def step_settings(config: ConfigDict, class_prior: Sequence[float] = ()) -> StepSettings:
+    """What the training step of a config computes; `class_prior` is the share of each class in what it draws."""
+    adjustment = tuple(config.logit_adjustment * math.log(share) for share in class_prior)
     loss = LossSettings(
         label_smoothing=config.label_smoothing,
         pseudo_label=config.pseudo_label,
         temperature=config.temperature,
         reduction=config.loss_reduction,
         labeled_sample_prob=config.labeled_sample_prob,
+        logit_adjustment=adjustment if config.logit_adjustment else (),
     )
     return StepSettings(
         loss=loss,

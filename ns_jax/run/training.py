@@ -1,6 +1,6 @@
 """The training that a config describes, before anything of it is on a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optax
@@ -36,7 +36,12 @@ class Training(NamedTuple):
 
 
 def make_training(
-    config: ConfigDict, num_classes: int, num_labeled: int, mesh: Mesh, teacher: Network | None = None
+    config: ConfigDict,
+    num_classes: int,
+    num_labeled: int,
+    mesh: Mesh,
+    teacher: Network | None = None,
+    class_prior: Sequence[float] = (),
 ) -> Training:
     """The training of `num_labeled` labeled images of `num_classes` classes.
 
@@ -46,6 +51,7 @@ def make_training(
       num_labeled: labeled images, an epoch.
       mesh: the devices.
       teacher: an online one.
+      class_prior: share of each class in what is drawn, for the logit adjustment.
 
     Raises:
       UserError: the devices cannot be grouped for batch norm, or the model cannot do what the config asks for.
@@ -59,5 +65,5 @@ def make_training(
         head_steps = round(config.head_epochs * num_labeled / settings.counted_batch_size)
         optimizer = optax.chain(optimizer, scale_by_depth(network.architecture, config.layer_decay, head_steps))
     like = abstract_state(network, optimizer, config.resolution, mesh)
-    step = make_train_step(network, optimizer, schedule, like, step_settings(config), teacher)
+    step = make_train_step(network, optimizer, schedule, like, step_settings(config, class_prior), teacher)
     return Training(network, optimizer, like, step, num_train_steps(settings, num_labeled))

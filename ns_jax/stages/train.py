@@ -15,6 +15,7 @@ from ns_jax.artifact.weights import save_artifact
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data.pipeline import train_batches
+from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import Stopped, UserError
 from ns_jax.inference.model import read
@@ -86,10 +87,11 @@ def run(iteration: Iteration) -> None:
         return
     source = iteration.inputs.open_labeled("labeled")
     labeled = Examples(source, iteration.inputs.trained_on(source))
+    drawn, prior = labeled_draws(iteration, labeled)
     lessons = open_lessons(iteration, source) if iteration.teacher is not None else None
     online = lessons.teacher if lessons else None
     training = make_training(
-        config, source.num_classes, len(labeled.indices), iteration.mesh, online.network if online else None
+        config, source.num_classes, len(labeled.indices), iteration.mesh, online.network if online else None, prior
     )
     inputs = training.network.inputs
     view = test_view(inputs, config.test_resolution, config.crop_padding)
@@ -101,17 +103,31 @@ def run(iteration: Iteration) -> None:
         teacher=teacher,
         dtype=config.dtype,
         **({"resolution": view.size, "crop_padding": view.crop_padding} if view else {}),
+        **({"exif_orientation": True} if config.data.exif_orientation else {}),
     )
     checkpoints = Checkpoints(paths.checkpoints, config.keep_checkpoints, owner=teacher or "", metadata=metadata)
     state = checkpoints.restore_newest(training.like) or first_state(iteration, training, list(source.class_names))
     start_step = int(state.step)
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
-    batches = training_batches(config, inputs, labeled, lessons, start_step, training.num_steps)
+    batches = training_batches(config, inputs, drawn, lessons, start_step, training.num_steps)
     step = with_teacher(training.step, online) if online else training.step
     state = training_loop(iteration, state, step, checkpoints, training.num_steps, batches)
     checkpoints.close()
     write_model(iteration, training, state, metadata)
+
+
+def labeled_draws(iteration: Iteration, labeled: Examples) -> tuple[Examples, tuple[float, ...]]:
+    """Labeled images, each as often as it is drawn, and the share of each class, () where nothing asks for it."""
+    config, source = iteration.config, labeled.source
+    indices = training_draws(source, labeled.indices, config.class_sampling)
+    is_natural = indices is labeled.indices
+    if is_natural and not config.logit_adjustment:
+        return labeled, ()
+    labels = labels_of(source, indices)
+    if not is_natural:
+        iteration.say("train", describe_draws(len(labeled.indices), source.class_names, labels))
+    return Examples(source, indices), class_prior(labels, source.num_classes)
 
 
 def teacher_fingerprint(iteration: Iteration) -> str | None:
@@ -335,7 +351,7 @@ def check(iteration: Iteration) -> None:
             check_augmentation(operations, view)
         else:
             check_augmentation(operations, inputs.shape, inputs.dtype)
-    iteration.inputs.open_labeled("labeled")
+    iteration.inputs.check_training()
     if iteration.teacher is not None:
         check_divides("the unlabeled batch", unlabeled_batch_size(config), mesh, parts)
         iteration.inputs.open("unlabeled")

@@ -17,6 +17,7 @@ class LossSettings:
       temperature: of soft pseudo-labels.
       reduction: 'paper' or 'official', see `combine`.
       labeled_sample_prob: share of the labeled batch that counts.
+      logit_adjustment: added to the logits of labeled images, see `adjusted`; () adds nothing.
     """
 
     label_smoothing: float = 0.1
@@ -24,6 +25,7 @@ class LossSettings:
     temperature: float = 1.0
     reduction: str = "paper"
     labeled_sample_prob: float = 1.0
+    logit_adjustment: tuple[float, ...] = ()
 
 
 def smoothed_labels(labels: jax.Array, num_classes: int, smoothing: float) -> jax.Array:
@@ -40,6 +42,16 @@ def pseudo_targets(probs: jax.Array, settings: LossSettings) -> jax.Array:
         return smoothed_labels(probs.argmax(-1), probs.shape[-1], settings.label_smoothing)
     # Also undoes the float16 rounding of stored probabilities, which need not sum to 1.
     return jax.nn.softmax(jnp.log(jnp.maximum(probs, 1e-20)) / settings.temperature)
+
+
+def adjusted(logits: jax.Array, adjustment: tuple[float, ...]) -> jax.Array:
+    """Logits with tau * log prior of each class added: the logit-adjusted loss of Menon et al., 2021 (equation 10).
+
+    What is learned then treats classes alike, although some have more images.
+    """
+    if not adjustment:
+        return logits
+    return logits.astype(jnp.float32) + jnp.asarray(adjustment, jnp.float32)[None]
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from ns_jax.models.apply import collections, probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, gather_params, replicated, split_by_batch
 from ns_jax.training.batching import add_example_ids, mean_over_parts, mix, separate
-from ns_jax.training.losses import LossSettings, combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.losses import LossSettings, adjusted, combine, cross_entropy, pseudo_targets, smoothed_labels
 from ns_jax.training.optimizer import decay_mask, l2_penalty
 from ns_jax.training.schedule import ema_decay
 from ns_jax.training.state import TrainState
@@ -44,7 +44,7 @@ def data_loss(logits: jax.Array, batch: dict, settings: LossSettings, devices: i
     labeled_logits, unlabeled_logits = separate(logits, num_labeled, devices)
     if num_labeled:
         targets = smoothed_labels(batch["label"], logits.shape[-1], settings.label_smoothing)
-        labeled_loss = cross_entropy(labeled_logits, targets)
+        labeled_loss = cross_entropy(adjusted(labeled_logits, settings.logit_adjustment), targets)
         metrics["labeled_loss"] = labeled_loss.mean()
         metrics["accuracy"] = (labeled_logits.argmax(-1) == batch["label"]).mean()
         if "drawn" in batch:

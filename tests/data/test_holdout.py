@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from ns_jax.data.holdout import part_of_each, read_labels
-from ns_jax.data.sources.registry import open_source
+from ns_jax.data.holdout import part_of_each
 from ns_jax.errors import UserError
 
 
@@ -38,10 +37,3 @@ def test_a_small_class_is_divided_as_far_as_it_goes():
 def test_too_few_images():
     with pytest.raises(UserError, match="2 labeled images in 2 classes cannot be divided into 3 parts"):
         part_of_each(np.array([0, 1]), None, 3, 0)
-
-
-def test_labels_are_read_by_index():
-    source = open_source("mnist5k:labeled")
-    labels = read_labels(source, np.arange(100))
-    assert labels.dtype == np.int32 and np.bincount(labels).tolist() == [10] * 10
-    np.testing.assert_array_equal(read_labels(source, np.array([7, 3])), labels[[7, 3]])

@@ -88,7 +88,7 @@ def test_predict_finds_what_it_cannot_write_before_it_works(tmp_path):
 
 
 def test_image_files_of_a_folder(tmp_path, monkeypatch, capsys):
-    for name in ("in/b.png", "in/c.webp", "elsewhere/d.png", "elsewhere/notes.txt"):
+    for name in ("in/b.png", "in/c.heic", "elsewhere/d.png", "elsewhere/notes.txt"):
         write_image(tmp_path / name, 1) if name.endswith("png") else (tmp_path / name).write_text("")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")

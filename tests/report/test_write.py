@@ -119,7 +119,7 @@ def test_arrays_leave_out_the_samples(run_folder, monkeypatch, shape):
     source = dataclasses.replace(
         open_source(student.unlabeled), name="own", load=lambda index: (tf.zeros(shape), tf.constant(0))
     )
-    monkeypatch.setattr(write, "open_source", lambda name, data_dir: source)
+    monkeypatch.setattr(write, "open_source", lambda name, data_dir, **_: source)
     with pytest.raises(UserError, match="own holds arrays of shape .*, not images"):
         write.sample_images(student)
 

@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ns_jax.training.losses import LossSettings, combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.losses import LossSettings, adjusted, combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.step import data_loss
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -52,3 +53,30 @@ def test_reductions_of_sampled_labels():
     assert float(combine(labeled, unlabeled, "official", 0.5)) == pytest.approx(1 + 1 * 4)
     for reduction in ("paper", "official"):
         assert float(combine(labeled[:0], unlabeled, reduction)) == pytest.approx(4)
+
+
+def test_logit_adjustment():
+    """Logits that are the log prior become those of a model that knows nothing: equal probabilities, adjusted."""
+    prior = np.array([0.7, 0.1, 0.1, 0.1], np.float32)
+    adjustment = tuple(np.log(prior).tolist())
+    shifted = np.asarray(adjusted(jnp.asarray(LOGITS), adjustment))
+    np.testing.assert_allclose(shifted, LOGITS + np.log(prior), rtol=1e-6)
+    unadjusted = jnp.asarray(LOGITS)
+    assert adjusted(unadjusted, ()) is unadjusted
+    targets = smoothed_labels(jnp.arange(4), 4, 0.0)
+    loss = cross_entropy(adjusted(jnp.zeros((4, 4)), adjustment), targets)
+    np.testing.assert_allclose(loss, -np.log(prior), rtol=1e-5)  # a rare class costs more until it is favoured
+
+
+def test_only_labeled_images_are_adjusted():
+    adjustment = (0.0, -1.0, -2.0, 0.0)
+    batch = {"label": jnp.array([0, 1, 2]), "probs": jnp.asarray(PROBS[3:])}
+    logits = jnp.asarray(LOGITS)
+    _, plain = data_loss(logits, batch, LossSettings(), 1)
+    _, changed = data_loss(logits, batch, LossSettings(logit_adjustment=adjustment), 1)
+    shifted = jnp.concatenate([logits[:3] + jnp.asarray(adjustment)[None], logits[3:]])
+    _, expected = data_loss(shifted, batch, LossSettings(), 1)
+    np.testing.assert_allclose(changed["labeled_loss"], expected["labeled_loss"], rtol=1e-6)
+    assert abs(float(changed["labeled_loss"] - plain["labeled_loss"])) > 0.01
+    for metric in ("unlabeled_loss", "accuracy", "teacher_agreement"):
+        assert float(changed[metric]) == float(plain[metric])

@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # of files that TensorFlow decodes
+# Of files that are decoded: by TensorFlow, and from WebP on by Pillow.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif")
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A data set that is read by index. A source of one's own returns one, or offers the same attributes.
+
+    Those from `encoded` on are optional: a source of one's own may be without them.
 
     Attributes:
       name: the string that it was opened with.
@@ -28,8 +31,11 @@ class Source:
       stamp: changes when a file is replaced; empty where files are not read.
       may_be_broken: whether an example may fail to decode (files, as opposed to built data sets).
       encoded: TensorFlow graph function, int64 index to the stored bytes, which `ns_jax.data.decode.decode_image`
-        decodes to the image that `load` gives; None where an image is not stored as a file. A source of one's own may
-        be without this attribute.
+        decodes to the image that `load` gives; None where an image is not stored as a file.
+      labels: int32 [count], where they are known without reading the images; else None.
+      groups: text of each example, [count]: examples of one group are split together; None where there are none.
+      weights: float32 [count], how often an example is drawn beside others; None: all alike.
+      notes: what a user is to know about it, a sentence each.
     """
 
     name: str
@@ -40,6 +46,10 @@ class Source:
     stamp: str = ""
     may_be_broken: bool = False
     encoded: Callable | None = None
+    labels: np.ndarray | None = None
+    groups: tuple[str, ...] | None = None
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

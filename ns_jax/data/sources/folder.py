@@ -1,21 +1,29 @@
-"""Source 'folder:PATH': one sub-folder per class, or images without sub-folders (no labels)."""
+"""Source 'folder:PATH': one sub-folder per class, or images without sub-folders (no labels).
 
-import hashlib
+Images may lie in deeper folders, too: the class is the first sub-folder. Hidden files and folders are left out.
+"""
+
 import os
 
-import numpy as np
-import tensorflow as tf
-
-from ns_jax.data.decode import decode_image
 from ns_jax.data.sources.base import IMAGE_SUFFIXES, Source
+from ns_jax.data.sources.files import is_image, note_of_others, source_of_files
 from ns_jax.errors import UserError
 
 
-def _image_files(folder: str) -> list[str]:
-    """Names of the image files in a folder, sorted."""
-    return sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES)
-    )
+def _visible_files(path: str) -> list[str]:
+    """Paths, relative to a folder, of the files in it and below it, in order; links are followed."""
+    files, seen = [], set()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        if os.path.realpath(folder) in seen:  # a link back
+            inner.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        below = os.path.relpath(folder, path)
+        for name in names:
+            if not name.startswith("."):
+                files.append(name if below == "." else os.path.join(below, name))
+    return sorted(files, key=lambda file: file.split(os.sep))
 
 
 def _class_folders(path: str) -> list[str]:
@@ -23,34 +31,25 @@ def _class_folders(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files_and_labels(path: str, classes: list[str]) -> tuple[list[str], list[int]]:
-    """Paths of the images relative to the folder, and their labels (-1 without classes)."""
-    if not classes:
-        files = _image_files(path)
-        return files, [-1] * len(files)
-    if _image_files(path):
-        raise UserError(
-            f"folder:{path}: it holds both images and sub-folders ({classes[0]!r}); it is either one "
-            "sub-folder per class, or images without labels"
+def _problem_with_classes(images: list[str], classes: list[str]) -> str:
+    """What keeps sub-folders from being classes, or ''."""
+    if any(os.sep not in image for image in images):
+        return (
+            f"it holds both images and sub-folders ({classes[0]!r}); it is either one sub-folder per class, or images "
+            "without labels"
         )
-    files, labels = [], []
-    for label, name in enumerate(classes):
-        inside = _image_files(os.path.join(path, name))
-        if not inside:
-            raise UserError(f"folder:{path}: no images in it for class {name!r}")
-        files += [os.path.join(name, file) for file in inside]
-        labels += [label] * len(inside)
-    return files, labels
+    with_images = {image.split(os.sep)[0] for image in images}
+    empty = [name for name in classes if name not in with_images]
+    return f"no images in it for class {empty[0]!r}" if empty else ""
 
 
-def _stamp(path: str, files: list[str]) -> str:
-    """SHA-256 of the files' sizes and modification times."""
-    stats = [os.stat(os.path.join(path, file)) for file in files]
-    return hashlib.sha256(repr([(stat.st_size, stat.st_mtime_ns) for stat in stats]).encode()).hexdigest()
+def open_folder(path: str, data_dir: str, labels: bool = True) -> Source:
+    """Opens a folder of images as it is now.
 
-
-def open_folder(path: str, data_dir: str) -> Source:
-    """Opens a folder of images as it is now; `data_dir` is not used.
+    Args:
+      path: of the folder.
+      data_dir: not used.
+      labels: whether it must make sense as classes; without, images may lie wherever they want to.
 
     Raises:
       UserError: there is no such folder, it holds no images or a class without any, or both images and sub-folders.
@@ -59,30 +58,25 @@ def open_folder(path: str, data_dir: str) -> Source:
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise UserError(f"folder:{path}: there is no such folder")
-    classes = _class_folders(path)
-    files, labels = _files_and_labels(path, classes)
-    if not files:
+    files = _visible_files(path)
+    images = [file for file in files if is_image(os.path.join(path, file))]
+    if not images:
+        others = "".join(f"; {note}" for note in note_of_others(files))
         raise UserError(
-            f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}); put them "
-            "into one sub-folder per class, or straight into it if they have no labels"
+            f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}){others}; put them into one sub-folder per "
+            "class, or straight into it if they have no labels"
         )
-    ids = np.array([os.fsencode(file) for file in files])
-    paths = tf.constant([os.fsencode(os.path.join(path, file)) for file in files])
-    targets = tf.constant(labels, tf.int32)
-
-    def encoded(index):
-        return tf.io.read_file(paths[index])
-
-    def load(index, window=None):
-        return decode_image(encoded(index), window), targets[index]
-
-    return Source(
-        name=f"folder:{path}",
-        count=len(files),
-        class_names=tuple(classes),
-        load=load,
-        ids=lambda indices: ids[indices],
-        stamp=_stamp(path, files),
-        may_be_broken=True,
-        encoded=encoded,
+    classes = _class_folders(path)
+    if classes and (problem := _problem_with_classes(images, classes)):
+        if labels:
+            raise UserError(f"folder:{path}: {problem}")
+        classes = []
+    number = {name: label for label, name in enumerate(classes)}
+    return source_of_files(
+        f"folder:{path}",
+        paths=[os.path.join(path, image) for image in images],
+        ids=[image.replace(os.sep, "/") for image in images],
+        labels=[number[image.split(os.sep)[0]] if classes else -1 for image in images],
+        class_names=classes,
+        notes=note_of_others(sorted(set(files) - set(images))),
     )

