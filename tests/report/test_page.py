@@ -111,6 +111,16 @@ def test_a_student_that_is_worse_is_not_passed_over(made_run, tmp_path):
     assert "the run ends with the last one, whether or not it is the best" in made
 
 
+def test_a_teacher_that_is_kept(made_run, tmp_path):
+    run = copied(made_run, tmp_path)
+    choice = json.loads((run / "choice.json").read_text())
+    (run / "choice.json").write_text(json.dumps(choice | {"iteration": "iteration_0"}))
+    opened = read_run(run)
+    assert sentence(opened).startswith("Teacher (efficientnet-small) reaches ")
+    assert sentence(opened).endswith("; no later student was better on the validation images.")
+    assert "its teacher" not in sentence(opened)
+
+
 def test_what_is_not_there_is_left_out(made_run, tmp_path):
     """A run that has only just begun, and one of an older version."""
     run = copied(made_run, tmp_path)

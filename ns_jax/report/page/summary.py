@@ -34,7 +34,11 @@ def sentence(run: PageRun) -> str:
     compared = [
         compare(chosen, other, name) for other, name in others if other and other.result and other is not chosen
     ]
-    return f"{text}{', ' if compared else ''}{' and '.join(compared)}."
+    text += f"{', ' if compared else ''}{' and '.join(compared)}"
+    later = run.tested[run.tested.index(chosen) + 1 :]
+    if "by" in run.choice and any(run.teacher_of(iteration) for iteration in later):
+        text += "; no later student was better on the validation images"
+    return f"{text}."
 
 
 def compare(iteration: PageIteration, other: PageIteration, name: str) -> str:
