@@ -84,6 +84,7 @@ STEPS = number("[1, 1000000000]")
 KEPT = number("[1, 10000]")
 PROFILED = number("[0, 10000]")
 PARTS = number("[1, 10000]")
+MARGIN = number("[0, 4096]")
 FOLDS = number("[0, 20]")
 
 TABLE = (
@@ -107,6 +108,9 @@ TABLE = (
                                                           "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
+    ("layer_decay",             1.0,        SHARE,        "< 1: the learning rate is multiplied by it with each block "
+                                                          "that lies between a layer and the head"),
+    ("head_epochs",             0.0,        EPOCHS,       "> 0: for so long only the head is trained, then all of it"),
     ("head_init",               "classes",  one_of("classes", "inputs"),
                                                           "a fresh classifier is uniform in +-1/sqrt(classes), the "
                                                           "official form, or +-1/sqrt(features): for few classes"),
@@ -126,6 +130,8 @@ TABLE = (
     # --- Preprocessing -----------------------------------------------------------------------------
     ("resolution",              Unset(int), PIXELS,       "of training, pixels"),
     ("test_resolution",         Unset(int), PIXELS,       "of labelling and evaluation, pixels"),
+    ("crop_padding",            Unset(int), MARGIN,       "the centre crop is resolution / (resolution + crop_padding) "
+                                                          "of the shorter side; 0: all; None: the model's own"),
     ("augment",                 ("random_area", "flip", "randaugment"), names,
                                                           "operations of training images in order: names of data/ops "
                                                           "or import paths; (): the clean centre crop"),

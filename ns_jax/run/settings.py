@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ns_jax.data.ops.registry import Augmentation, RandAugmentSettings
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
-from ns_jax.models.base import ArrayInputs, BuildOptions, Inputs
+from ns_jax.models.base import ArrayInputs, BuildOptions, ImageInputs, Inputs
 from ns_jax.models.registry import get_architecture
 from ns_jax.pseudo_labels.rules import SelectionSettings
 from ns_jax.training.losses import LossSettings
@@ -44,19 +44,23 @@ def prediction_options(config: ConfigDict, variant: str, dtype: str | None = Non
     )
 
 
-def train_view(inputs: Inputs, resolution: int | None) -> View | None:
-    """The view of training images at `resolution` pixels, the model's own where None; None for arrays."""
+def train_view(inputs: Inputs, resolution: int | None, crop_padding: int | None = None) -> View | None:
+    """The view of training images at `resolution` pixels; None for arrays. What is None is the model's own."""
     if isinstance(inputs, ArrayInputs):
         inputs.example_shape(resolution)  # raises where a resolution is set
         return None
-    return View(resolution or inputs.resolution, inputs.crop_padding, inputs.interpolation)
+    return _view(inputs, resolution or inputs.resolution, crop_padding)
 
 
-def test_view(inputs: Inputs, resolution: int | None = None) -> View | None:
-    """The clean view of labelling and evaluation; None for arrays."""
+def test_view(inputs: Inputs, resolution: int | None = None, crop_padding: int | None = None) -> View | None:
+    """The clean view of labelling and evaluation; None for arrays. What is None is the model's own."""
     if isinstance(inputs, ArrayInputs):
         return None
-    return View(resolution or inputs.test_resolution, inputs.crop_padding, inputs.interpolation)
+    return _view(inputs, resolution or inputs.test_resolution, crop_padding)
+
+
+def _view(inputs: ImageInputs, size: int, crop_padding: int | None) -> View:
+    return View(size, inputs.crop_padding if crop_padding is None else crop_padding, inputs.interpolation)
 
 
 def augmentation(config: ConfigDict, operations: tuple[str, ...] | None = None) -> Augmentation:

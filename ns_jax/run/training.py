@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ns_jax.models.base import Network, build_network
 from ns_jax.models.registry import get_architecture
 from ns_jax.run.settings import bn_groups, build_options, schedule_settings, step_settings
+from ns_jax.training.depth import scale_by_depth
 from ns_jax.training.optimizer import make_optimizer
 from ns_jax.training.schedule import learning_rate_schedule, num_train_steps
 from ns_jax.training.state import TrainState, abstract_state
@@ -54,6 +55,9 @@ def make_training(
     settings = schedule_settings(config)
     schedule = learning_rate_schedule(settings, num_labeled)
     optimizer = make_optimizer(schedule, config.rmsprop_decay, config.rmsprop_momentum, config.rmsprop_epsilon)
+    if config.layer_decay < 1 or config.head_epochs:
+        head_steps = round(config.head_epochs * num_labeled / settings.counted_batch_size)
+        optimizer = optax.chain(optimizer, scale_by_depth(network.architecture, config.layer_decay, head_steps))
     like = abstract_state(network, optimizer, config.resolution, mesh)
     step = make_train_step(network, optimizer, schedule, like, step_settings(config), teacher)
     return Training(network, optimizer, like, step, num_train_steps(settings, num_labeled))

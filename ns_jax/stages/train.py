@@ -92,7 +92,7 @@ def run(iteration: Iteration) -> None:
         config, source.num_classes, len(labeled.indices), iteration.mesh, online.network if online else None
     )
     inputs = training.network.inputs
-    view = test_view(inputs, config.test_resolution)
+    view = test_view(inputs, config.test_resolution, config.crop_padding)
     metadata = model_metadata(
         training.network.architecture,
         source.num_classes,
@@ -100,7 +100,7 @@ def run(iteration: Iteration) -> None:
         training=iteration.fingerprint,
         teacher=teacher,
         dtype=config.dtype,
-        **({"resolution": view.size} if view else {}),
+        **({"resolution": view.size, "crop_padding": view.crop_padding} if view else {}),
     )
     checkpoints = Checkpoints(paths.checkpoints, config.keep_checkpoints, owner=teacher or "", metadata=metadata)
     state = checkpoints.restore_newest(training.like) or first_state(iteration, training, list(source.class_names))
@@ -172,7 +172,7 @@ def training_batches(
     config, inputs, labeled: Examples, lessons: Lessons | None, start_step: int, num_steps: int
 ) -> Iterator[dict]:
     """This host's training batches as NumPy trees, see `make_train_step`."""
-    view = train_view(inputs, config.resolution)
+    view = train_view(inputs, config.resolution, config.crop_padding)
     common = {"view": view, "seed": config.seed, "start_step": start_step, "num_steps": num_steps}
     streams = []
     if config.train_on == "both":
@@ -329,7 +329,7 @@ def check(iteration: Iteration) -> None:
     check_divides("labeled_batch_size", config.labeled_batch_size, mesh, parts)
     bn_groups(config, mesh)
     inputs = build_network(get_architecture(config.variant), 2, build_options(config)).inputs
-    view = train_view(inputs, config.resolution)
+    view = train_view(inputs, config.resolution, config.crop_padding)
     for operations in (augmentation(config), unlabeled_augmentation(config)):
         if view is not None:
             check_augmentation(operations, view)
