@@ -82,7 +82,7 @@ def test_names_of_classes_are_text(text):
 def test_summary(made_run):
     run = read_run(made_run)
     said = sentence(run)
-    teacher, student, control = (iteration.test["top1"] for iteration in run.iterations)
+    teacher, student, control = (iteration.result["top1"] for iteration in run.iterations)
     assert said.startswith(f"Student 1 (efficientnet-small) reaches {100 * student:.1f} % (")
     assert "on 90 test images" in said
     assert f"{100 * (student - teacher):.1f} points above its teacher (" in said
@@ -111,6 +111,16 @@ def test_a_student_that_is_worse_is_not_passed_over(made_run, tmp_path):
     assert "the run ends with the last one, whether or not it is the best" in made
 
 
+def test_a_teacher_that_is_kept(made_run, tmp_path):
+    run = copied(made_run, tmp_path)
+    choice = json.loads((run / "choice.json").read_text())
+    (run / "choice.json").write_text(json.dumps(choice | {"iteration": "iteration_0"}))
+    opened = read_run(run)
+    assert sentence(opened).startswith("Teacher (efficientnet-small) reaches ")
+    assert sentence(opened).endswith("; no later student was better on the validation images.")
+    assert "its teacher" not in sentence(opened)
+
+
 def test_what_is_not_there_is_left_out(made_run, tmp_path):
     """A run that has only just begun, and one of an older version."""
     run = copied(made_run, tmp_path)
@@ -127,7 +137,20 @@ def test_what_is_not_there_is_left_out(made_run, tmp_path):
     for name in ("iteration_0", "iteration_1", "control"):
         shutil.rmtree(run / name)
     made = page(read_run(run))
-    assert "could not be made" not in made and "Nothing has been evaluated" in made and "ns_jax.main" in made
+    assert "could not be made" not in made and "Nothing has been evaluated yet" in made and "ns_jax.main" in made
+
+
+def test_without_test_images_those_of_validation_count(made_run, tmp_path):
+    run = copied(made_run, tmp_path)
+    for path in run.glob("*/evaluations/test.*"):
+        path.unlink()
+    opened = read_run(run)
+    assert "on 90 validation images, " in sentence(opened)
+    made = page(opened)
+    assert "could not be made" not in made and "so these images chose the model" in made
+    assert "Validation images that student 1 gets wrong" in made and "test images" not in made.replace(
+        "Duplicates of test images", ""
+    )
 
 
 def test_a_section_that_fails_leaves_the_others(made_run, tmp_path, monkeypatch):

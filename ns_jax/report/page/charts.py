@@ -110,7 +110,7 @@ def points_with_intervals(
             axis.annotate(f"{value:.1f}", (place, value), textcoords="offset points", xytext=(8, -3))
         if level is not None and level > min(ends.min(), values.min()) - 20:
             axis.axhline(level, color=COLORS[-1], linestyle="--", linewidth=1.2, label="always the most frequent class")
-            axis.legend()
+            axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         axis.set_xticks(x, names)
         axis.set_xlim(-0.5, len(names) - 0.3)
         axis.grid(axis="x", visible=False)

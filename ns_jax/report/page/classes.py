@@ -13,15 +13,15 @@ PAIRS = 20
 
 
 def section(run: PageRun) -> Markup:
-    """Of the chosen model, on the test images."""
+    """Of the chosen model, on the images that count."""
     chosen = run.chosen
-    if chosen is None or chosen.test is None or "per_class" not in chosen.test:
+    if chosen is None or chosen.result is None or "per_class" not in chosen.result:
         return Markup("")
     predictions = chosen.predictions()
     if predictions is None:
         return Markup("")
     parts = [
-        paragraph(f"{chosen.title[:1].upper()}{chosen.title[1:]} on the test images."),
+        paragraph(f"{chosen.title[:1].upper()}{chosen.title[1:]} on the {chosen.images}."),
         per_class(run, chosen, predictions),
     ]
     confusion = confusion_counts(predictions)
@@ -34,9 +34,9 @@ def section(run: PageRun) -> Markup:
 
 def per_class(run: PageRun, chosen: PageIteration, predictions: Predictions) -> Markup:
     """Precision, recall and F1 of each class, worst F1 first; of many classes the worst and the best."""
-    figures = chosen.test["per_class"]
+    figures = chosen.result["per_class"]
     teacher = run.teacher_of(chosen)
-    before = (teacher.test or {}).get("per_class") if teacher else None
+    before = (teacher.result or {}).get("per_class") if teacher else None
     tested = [k for k in np.argsort(figures["f1"], kind="stable").tolist() if figures["support"][k]]
 
     def row(k: int) -> list[object]:

@@ -13,17 +13,17 @@ HEADER = ("iteration", "accuracy", "balanced", "AUROC", "F1", "average precision
 
 
 def section(run: PageRun) -> Markup:
-    """Tables of all evaluations, that of the test set and its chart first."""
+    """Tables of all evaluations, the one that counts and its chart first."""
     names = dict.fromkeys(name for iteration in run.iterations for name in iteration.collected.evaluations)
     parts: list[Markup] = []
-    for name in sorted(names, key=lambda name: name != "test"):
+    for name in sorted(names, key=lambda name: name != run.measured_on):
         tested = [iteration for iteration in run.iterations if name in iteration.collected.evaluations]
         classified = [iteration for iteration in tested if "top1" in iteration.collected.evaluations[name]]
         if classified:
             parts.append(classification_table(run, classified, name))
         else:
             parts.append(numbers(tested, name))
-        if name == "test" and classified:
+        if name == run.measured_on and classified:
             parts += [explanation(classified), accuracy_chart(classified)]
     return join(parts)
 
@@ -82,23 +82,23 @@ def explanation(tested: list[PageIteration]) -> Markup:
         + ("the second class" if _num_classes(tested[-1]) == 2 else "each class against the rest, mean")
         + ". ECE: mean distance of confidence and accuracy, 0 is best."
     )
-    rate = base_rate(tested[-1].collected.evaluations["test"])
+    rate = base_rate(tested[-1].result)
     if rate is not None:
         text += f" Always answering the most frequent class would reach {100 * rate[0]:.1f} %."
     return paragraph(text, class_="note")
 
 
 def _num_classes(iteration: PageIteration) -> int:
-    return len(iteration.collected.evaluations["test"].get("per_class", {}).get("support", ()))
+    return len(iteration.result.get("per_class", {}).get("support", ()))
 
 
 def accuracy_chart(tested: list[PageIteration]) -> Markup:
     """Accuracy of the iterations with their intervals."""
-    results = [iteration.collected.evaluations["test"] for iteration in tested]
+    results = [iteration.result for iteration in tested]
     ends = 100 * np.array([wilson_interval(result["correct"], result["count"]) for result in results])
     rate = base_rate(results[-1])
     return charts.points_with_intervals(
-        "Accuracy on the test images, with 95 % intervals",
+        f"Accuracy on the {tested[-1].images}, with 95 % intervals",
         [iteration.title for iteration in tested],
         100 * np.array([result["top1"] for result in results]),
         ends,

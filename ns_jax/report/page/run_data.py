@@ -8,12 +8,13 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.evaluators.predictions import Predictions, read_predictions
-from ns_jax.experiment.chain import iterations
+from ns_jax.experiment.chain import VALIDATION, iterations
 from ns_jax.experiment.saved import load_config
 from ns_jax.files import read_json
 from ns_jax.report.collect import CollectedIteration, collect_run
 from ns_jax.report.curves import read_scalars
 
+TEST = "test"  # name of the evaluation of the test set
 CONTROL = "control"  # name of the iteration that is the supervised control
 
 
@@ -27,6 +28,7 @@ class PageIteration:
       folder: of its files.
       config: its own, without a chain.
       collected: evaluations and pseudo-labels.
+      measured_on: the evaluation that counts: test, or in a run without one validation.
     """
 
     name: str
@@ -34,16 +36,22 @@ class PageIteration:
     folder: epath.Path
     config: ConfigDict
     collected: CollectedIteration
+    measured_on: str = TEST
 
     @property
-    def test(self) -> dict | None:
-        """Result on the test set; None where there is none, or where it is no classification."""
-        result = self.collected.evaluations.get("test")
+    def result(self) -> dict | None:
+        """Result of the evaluation that counts; None where there is none, or where it is no classification."""
+        result = self.collected.evaluations.get(self.measured_on)
         return result if result and "top1" in result else None
 
-    def predictions(self, evaluation: str = "test") -> Predictions | None:
-        """Predictions image by image; None where they were not kept."""
-        return _read_predictions(self.folder / "evaluations" / f"{evaluation}.npz")
+    @property
+    def images(self) -> str:
+        """What the images of that evaluation are called."""
+        return f"{self.measured_on} images"
+
+    def predictions(self, evaluation: str = "") -> Predictions | None:
+        """Predictions of an evaluation, by default of the one that counts; None where they were not kept."""
+        return _read_predictions(self.folder / "evaluations" / f"{evaluation or self.measured_on}.npz")
 
     def took(self) -> dict[str, dict]:
         """{stage: {seconds, peak_mib, finished}}."""
@@ -77,14 +85,19 @@ class PageRun:
     choice: dict
 
     @property
+    def measured_on(self) -> str:
+        """Name of the evaluation that counts."""
+        return self.iterations[-1].measured_on
+
+    @property
     def students(self) -> list[PageIteration]:
         """Iterations with stored pseudo-labels."""
         return [iteration for iteration in self.iterations if iteration.collected.labels is not None]
 
     @property
     def tested(self) -> list[PageIteration]:
-        """Iterations with a result on the test set."""
-        return [iteration for iteration in self.iterations if iteration.test]
+        """Iterations with a result of the evaluation that counts."""
+        return [iteration for iteration in self.iterations if iteration.result is not None]
 
     @property
     def chosen(self) -> PageIteration | None:
@@ -111,8 +124,11 @@ def read_run(workdir: epath.Path) -> PageRun:
     config, collected = load_config(workdir / "config.json"), collect_run(workdir)
     named = iterations(config)
     titles = iteration_titles([(name, bool(own.data.unlabeled)) for name, own in named])
+    has_test = any("top1" in of_name.evaluations.get(TEST, {}) for of_name in collected)
+    is_validated = any("top1" in of_name.evaluations.get(VALIDATION, {}) for of_name in collected)
+    measured_on = VALIDATION if is_validated and not has_test else TEST
     shown = [
-        PageIteration(name, title, workdir / name if name else workdir, own, of_name)
+        PageIteration(name, title, workdir / name if name else workdir, own, of_name, measured_on)
         for (name, own), title, of_name in zip(named, titles, collected, strict=True)
     ]
     path = workdir / "choice.json"

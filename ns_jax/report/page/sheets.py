@@ -50,16 +50,18 @@ def surest(labels: CollectedLabels) -> np.ndarray:
 
 
 def test_sheets(run: PageRun) -> list[Markup]:
-    """Mistakes of the chosen model, worst first, and test images where its teacher gives another answer."""
+    """Mistakes of the chosen model, worst first, and images where its teacher gives another answer."""
     chosen = run.chosen
     predictions = chosen.predictions() if chosen else None
     if predictions is None:
         return []
-    rows = {f"Test images that {chosen.title} gets wrong, the surest mistakes first": mistakes(predictions)}
+    rows = {
+        f"{chosen.images.capitalize()} that {chosen.title} gets wrong, the surest mistakes first": mistakes(predictions)
+    }
     teacher = run.teacher_of(chosen)
     before = teacher.predictions() if teacher else None
     if before is not None and np.array_equal(before.ids, predictions.ids):
-        caption = f"Test images of which {chosen.title} and its teacher say different things"
+        caption = f"{chosen.images.capitalize()} of which {chosen.title} and its teacher say different things"
         rows[caption] = differences(predictions, before)
 
     def lines(place: int) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ def test_sheets(run: PageRun) -> list[Markup]:
                 said.append(f"{title}: {readable_name(each.class_names[answer])} {each.probs[place, answer]:.2f}")
         return tuple(said)
 
-    return sheets_of(chosen.test["test"], chosen.config.data.dir, predictions.ids, rows, lines)
+    return sheets_of(chosen.result["test"], chosen.config.data.dir, predictions.ids, rows, lines)
 
 
 def mistakes(predictions: Predictions) -> np.ndarray:

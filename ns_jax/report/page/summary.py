@@ -5,7 +5,7 @@ import numpy as np
 from ns_jax.evaluators.predictions import Predictions
 from ns_jax.report.page.intervals import difference_interval
 from ns_jax.report.page.markup import Markup, count_of, element, join, paragraph
-from ns_jax.report.page.run_data import PageIteration, PageRun
+from ns_jax.report.page.run_data import TEST, PageIteration, PageRun
 from ns_jax.report.results import wilson_interval
 
 
@@ -22,22 +22,28 @@ def section(run: PageRun) -> Markup:
 def sentence(run: PageRun) -> str:
     """What the chosen model reaches, beside its teacher and the control."""
     chosen = run.chosen
-    if chosen is None or chosen.test is None:
-        return "Nothing has been evaluated on test images yet."
-    test = chosen.test
+    if chosen is None or chosen.result is None:
+        return "Nothing has been evaluated yet."
+    test = chosen.result
     low, high = wilson_interval(test["correct"], test["count"])
     text = (
         f"{chosen.title[:1].upper()}{chosen.title[1:]} ({test['variant']}) reaches {100 * test['top1']:.1f} % "
-        f"({100 * low:.1f} to {100 * high:.1f}) on {count_of(test['count'], 'test image')}"
+        f"({100 * low:.1f} to {100 * high:.1f}) on {count_of(test['count'], f'{chosen.measured_on} image')}"
     )
     others = [(run.teacher_of(chosen), "its teacher"), (run.control, "the supervised control")]
-    compared = [compare(chosen, other, name) for other, name in others if other and other.test and other is not chosen]
-    return f"{text}{', ' if compared else ''}{' and '.join(compared)}."
+    compared = [
+        compare(chosen, other, name) for other, name in others if other and other.result and other is not chosen
+    ]
+    text += f"{', ' if compared else ''}{' and '.join(compared)}"
+    later = run.tested[run.tested.index(chosen) + 1 :]
+    if "by" in run.choice and any(run.teacher_of(iteration) for iteration in later):
+        text += "; no later student was better on the validation images"
+    return f"{text}."
 
 
 def compare(iteration: PageIteration, other: PageIteration, name: str) -> str:
     """'2.3 points above its teacher (0.4 to 4.2)'."""
-    points = 100 * (iteration.test["top1"] - other.test["top1"])
+    points = 100 * (iteration.result["top1"] - other.result["top1"])
     interval = paired_interval(iteration.predictions(), other.predictions())
     if abs(points) < 0.05:
         return f"level with {name}"
@@ -66,11 +72,11 @@ def worse_than_teacher(run: PageRun) -> list[str]:
     lines = []
     for student in run.tested:
         teacher = run.teacher_of(student)
-        if teacher is None or teacher.test is None:
+        if teacher is None or teacher.result is None:
             continue
         interval = paired_interval(student.predictions(), teacher.predictions())
         if interval is not None and interval[1] < 0:
-            lines.append(f"on the test images {student.title} is {compare(student, teacher, teacher.title)}.")
+            lines.append(f"on the {student.images} {student.title} is {compare(student, teacher, teacher.title)}.")
     return lines
 
 
@@ -85,12 +91,12 @@ def base_rate(result: dict) -> tuple[float, int] | None:
 def worse_than_constant(run: PageRun) -> list[str]:
     """A chosen model that is no better than always the same answer."""
     chosen = run.chosen
-    rate = base_rate(chosen.test) if chosen and chosen.test else None
-    if rate is None or wilson_interval(chosen.test["correct"], chosen.test["count"])[0] > rate[0]:
+    rate = base_rate(chosen.result) if chosen and chosen.result else None
+    if rate is None or wilson_interval(chosen.result["correct"], chosen.result["count"])[0] > rate[0]:
         return []
     return [
         f"{chosen.title} is not clearly better than always answering the most frequent class, which is right for "
-        f"{100 * rate[0]:.1f} % of the test images."
+        f"{100 * rate[0]:.1f} % of the {chosen.images}."
     ]
 
 
@@ -122,4 +128,9 @@ def how_chosen(run: PageRun) -> str:
         )
     titles = {iteration.name: iteration.title for iteration in run.iterations}
     values = ", ".join(f"{titles.get(name, name)} {value:.4g}" for name, value in run.choice.get("values", {}).items())
-    return f"Chosen by {run.choice['by']}{f' ({values})' if values else ''}; the test images had no part in it."
+    role = (
+        "the test images had no part in it"
+        if run.measured_on == TEST
+        else "so these images chose the model that is measured on them, and new images will be a little harder"
+    )
+    return f"Chosen by {run.choice['by']}{f' ({values})' if values else ''}; {role}."

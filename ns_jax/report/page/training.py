@@ -27,5 +27,5 @@ def section(run: PageRun) -> Markup:
             drawn.append(charts.lines(caption, curves, "step", y_label))
     if not drawn:
         return Markup("")
-    note = "A point is the mean of the steps since the one before. Training images are noised, test images are not."
+    note = "A point is the mean of the steps since the one before, on noised images; evaluations are without noise."
     return join([charts.side_by_side(*drawn), paragraph(note, class_="note")])
