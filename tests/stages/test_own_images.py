@@ -54,6 +54,14 @@ def test_corrections_reach_every_iteration(images, capsys):
     assert usable.indices.tolist() == list(range(2, 8)) and usable.num_corrected == 2
     assert usable.describe_exclusion().endswith("not looked for, 2 left out by data.corrections")
 
+    config.validation_fraction = 0.5
+    held_out = orchestrate.make_plan(config, epath.Path(images / "h"))[1].inputs
+    trained = held_out.trained_on(held_out.open_labeled("labeled"))
+    source = held_out.open_labeled("validation")
+    validated = held_out.evaluated("validation", source)
+    assert sorted([*trained, *validated]) == list(range(13)) and np.bincount(source.labels).tolist() == [7, 6]
+    config.validation_fraction = 0.0
+
     corrections.write_text("path,label\nroll/u0.png,cat\nroll/u1.png,?\ncat/0.png,dog\n")
     again = orchestrate.make_plan(config, epath.Path(images / "w"))
     with pytest.raises(UserError, match="data.corrections=.* has changed since this run began"):
