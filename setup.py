@@ -36,6 +36,7 @@ setuptools.setup(
         "optax",
         "orbax-checkpoint",
         "pillow>=11.3",  # the first whose wheels read AVIF
+        "psutil",
         "pyarrow",
         "rich",
         "safetensors",
