@@ -1,7 +1,5 @@
 """The rules by which `ns_jax.fit` makes a recipe from what it has seen. Each says in a line what it chose, and why."""
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
@@ -16,7 +14,9 @@ STUDENTS = 2  # of a budget that allows them
 FOLDS = 3
 ENOUGH_TO_HOLD_OUT = 200  # validation images: fewer tell too little, and cross-validation uses every label
 IMBALANCE = 3.0  # of the labeled images of two classes, from which on classes are drawn equally often
+DECAYS = 30  # times 0.97 in a training: the rate ends at 0.4 of its peak
 EMA_SHARE = 0.1  # of the training, over which weights are averaged
+DURATIONS = frozenset({"train_epochs", "warmup_epochs", "decay_epochs", "ema_decay"})  # of `training_fields`
 
 
 def choose_resolution(seen: Seen, on_cpu: bool) -> int:
@@ -55,16 +55,8 @@ def _within(value: float, limits: tuple[int, int]) -> int:
     return round(min(max(value, limits[0]), limits[1]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Fields of a config, and a line on each choice."""
-
-    fields: dict
-    lines: list[str]
-
-
-def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -> Recipe:
-    """The fields that the images decide.
+def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -> dict:
+    """The fields of a config that the images decide, as a nested dictionary.
 
     Args:
       seen: of the images.
@@ -73,9 +65,7 @@ def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -
       shape: how much is done.
     """
     teacher_batch, student_batch = config.labeled_batch_size, config.labeled_batch_size // 2
-    trained = seen.num_labeled
-    if not shape.folds:
-        trained = round(seen.num_labeled * (1 - config.validation_fraction))
+    trained = num_trained(seen, config, shape)
     fields = {
         "resolution": resolution,
         "test_resolution": resolution,
@@ -98,7 +88,12 @@ def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -
             **training_fields(shape.control_steps, teacher_batch, trained),
         }
         fields["chain_order"] = tuple(name for name in fields["chain"])
-    return Recipe(fields, describe(seen, config, fields, shape))
+    return fields
+
+
+def num_trained(seen: Seen, config: ConfigDict, shape: Shape) -> int:
+    """Labeled images of an epoch: all of them but those that are held out."""
+    return seen.num_labeled if shape.folds else round(seen.num_labeled * (1 - config.validation_fraction))
 
 
 def training_fields(steps: int, labeled_batch: int, num_labeled: int) -> dict:
@@ -107,23 +102,22 @@ def training_fields(steps: int, labeled_batch: int, num_labeled: int) -> dict:
     return {
         "train_epochs": epochs,
         "warmup_epochs": epochs / 10,
-        # The paper's 2.4 epochs of 350: the rate ends at a hundredth.
-        "decay_epochs": epochs * 2.4 / 350,
+        "decay_epochs": epochs / DECAYS,
         "ema_decay": min(0.9999, 1 - 1 / (EMA_SHARE * steps)),
     }
 
 
-def describe(seen: Seen, config: ConfigDict, fields: dict, shape: Shape) -> list[str]:
-    """A line on each choice."""
+def describe(seen: Seen, config: ConfigDict, shape: Shape) -> list[str]:
+    """A line on each choice of a planned config."""
     smallest, largest = min(seen.counts), max(seen.counts)
-    sampling = "each class drawn equally often" if fields["class_sampling"] == "balanced" else "drawn as they are"
+    sampling = "each class drawn equally often" if config.class_sampling == "balanced" else "drawn as they are"
     if shape.folds:
         check = f"cross-validation in {shape.folds} parts, as {seen.num_labeled} labels are few"
     else:
         check = f"{100 * config.validation_fraction:.0f} % of the labeled images, held out"
     return [
         f"classes: {len(seen.class_names)}, with {smallest} to {largest} labeled images; {sampling}",
-        f"resolution: {fields['resolution']} px, of images of {seen.shorter_side} px",
+        f"resolution: {config.resolution} px, of images of {seen.shorter_side} px",
         f"teacher: {config.variant} from {config.init_from or 'random weights'}, {shape.teacher_steps} steps of "
         f"{config.labeled_batch_size} images",
         f"students: {shape.students}, each {shape.student_steps} steps of {config.labeled_batch_size // 2} labeled and "

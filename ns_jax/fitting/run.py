@@ -25,6 +25,8 @@ from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.collect import collect_run
 from ns_jax.report.progress import say
 from ns_jax.run import orchestrate
+from ns_jax.run.settings import schedule_settings
+from ns_jax.training.schedule import num_train_steps
 
 TABLES = (".csv", ".parquet")
 RUNTIME_BYTES = 1.5e9  # of Python, jax and TensorFlow themselves
@@ -134,27 +136,41 @@ def plan(config: ConfigDict, given: set[str], workdir: epath.Path, budget: float
     shapes = rules.choose_shapes(
         seen, config.labeled_batch_size, config.labeled_batch_size // 2 * config.unlabeled_ratio, control
     )
+    if given & {"validation_folds", "validation_fraction"}:
+        shapes = [dataclasses.replace(shape, folds=config.validation_folds) for shape in shapes]
     say(f"looked at {seen.num_labeled + seen.num_unlabeled + seen.num_test} images; measuring this machine")
     trial = apply_recipe(config, given, rules.make_recipe(seen, config, resolution, shapes[-1]))
     costs, num_bytes = measure(trial, seen)
     check_memory(num_bytes)
     shape, cut = fit_budget(shapes, costs, budget)
     recipe = rules.make_recipe(seen, config, resolution, shape)
+    planned = apply_recipe(config, given, recipe)
     with config.unlocked():
-        config.update(apply_recipe(config, given, recipe))
-    for line in plan_lines(seen, recipe, shape, costs, cut, num_bytes):
+        config.chain = ConfigDict()
+        config.update(planned)
+    shape = with_steps_of(planned, shape, seen)
+    for line in plan_lines(seen, rules.describe(seen, planned, shape), shape, costs, cut, num_bytes):
         say(line)
 
 
-def apply_recipe(config: ConfigDict, given: set[str], recipe: rules.Recipe) -> ConfigDict:
-    """A copy of a config with a recipe's fields, but for those that a user has set."""
+def with_steps_of(config: ConfigDict, shape: Shape, seen: Seen) -> Shape:
+    """What is done by a config in which a user may have set durations."""
+    resolved, trained = dict(iterations(config)), rules.num_trained(seen, config, shape)
+    steps = lambda name: num_train_steps(schedule_settings(resolved[name]), trained)
+    return dataclasses.replace(shape, teacher_steps=steps("iteration_0"), student_steps=steps("iteration_1"))
+
+
+def apply_recipe(config: ConfigDict, given: set[str], recipe: dict) -> ConfigDict:
+    """A copy of a config with the fields of a recipe, but for those that a user has set."""
     applied = ConfigDict(config).copy_and_resolve_references()
     with applied.unlocked():
         applied.chain = ConfigDict()
-        for field, value in recipe.fields.items():
+        for field, value in recipe.items():
             if field == "chain":
+                set_by_user = given & rules.DURATIONS
                 value = {
-                    name: {key: entry for key, entry in own.items() if key not in given} for name, own in value.items()
+                    name: {key: entry for key, entry in own.items() if key not in set_by_user}
+                    for name, own in value.items()
                 }
             if field not in given:
                 applied[field] = ConfigDict(value) if isinstance(value, Mapping) else value
@@ -194,14 +210,14 @@ def check_memory(num_bytes: int) -> None:
         )
 
 
-def plan_lines(seen: Seen, recipe: rules.Recipe, shape: Shape, costs: Costs, cut: str, num_bytes: int) -> list[str]:
-    """The plan as people read it."""
+def plan_lines(seen: Seen, recipe: list[str], shape: Shape, costs: Costs, cut: str, num_bytes: int) -> list[str]:
+    """The plan as people read it; `recipe` are the lines about it."""
     test = f"{seen.num_test} to test on" if seen.num_test else "none to test on"
     broken = f"; {seen.num_broken} cannot be read" if seen.num_broken else ""
     return [
         "plan",
         f"  images: {seen.num_labeled} labeled, {seen.num_unlabeled} without labels, {test}{broken}",
-        *(f"  {line}" for line in recipe.lines),
+        *(f"  {line}" for line in recipe),
         f"  control: {f'supervised, {shape.control_steps} steps' if shape.control else 'none (--control trains one)'}",
         f"  time: about {describe_duration(shape.seconds(costs))}" + (f" ({cut})" if cut else ""),
         f"  memory: about {(num_bytes + RUNTIME_BYTES) / 2**30:.1f} GiB",
