@@ -41,6 +41,7 @@ def get_config():
     c.unlabeled_ratio = 3
     c.base_learning_rate = 0.016
     c.train_epochs = 30.0
+    c.head_epochs = 8.0  # first the new head, then all of it
     c.warmup_epochs = 3.0
     c.decay_epochs = 1.0
 
@@ -58,7 +59,13 @@ def get_config():
 
     common.chain(c, STUDENTS)
     # Half the labeled images a step, so twice the rate per labeled image: the same rate as the teacher's.
-    student = {"labeled_batch_size": 10, "base_learning_rate": 0.032, "train_epochs": 20.0}
+    student = {
+        "labeled_batch_size": 10,
+        "base_learning_rate": 0.032,
+        "train_epochs": 20.0,
+        "head_epochs": 4.0,
+        "warmup_epochs": 2.0,
+    }
     for number in range(1, STUDENTS + 1):
         c.chain[f"iteration_{number}"] = student
     return c

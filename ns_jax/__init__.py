@@ -65,6 +65,7 @@ def fit(
     budget: str = "30m",
     control: bool = False,
     corrections: str = "",
+    after: "str | os.PathLike" = "",
     **overrides: "Any",
 ) -> "Run":
     """Trains a teacher and noisy students on your own images, as `python -m ns_jax.fit` does.
@@ -79,6 +80,7 @@ def fit(
       budget: how long it may take, as '30m' or '2h'.
       control: whether to train a supervised model of as many steps beside it.
       corrections: file of labels that a person has checked.
+      after: folder of an earlier run: its plan is taken over, and the results are compared.
       **overrides: fields of configs/own_images.py, with two underscores for a dot: noise__dropout_rate=0.3.
 
     Returns:
@@ -98,5 +100,6 @@ def fit(
         budget=budget,
         control=control,
         corrections=corrections,
+        after=after,
         **overrides,
     )

@@ -23,6 +23,7 @@ def define_flags() -> None:
     flags.DEFINE_string("unlabeled", None, "Images without labels: a folder, or a table.")
     flags.DEFINE_string("test", "", "Images with labels to measure the result on; looked at once, at the end.")
     flags.DEFINE_string("corrections", "", "Table of path and label: labels that a person has checked.")
+    flags.DEFINE_string("after", "", "Folder of an earlier run: its plan is taken over, and the results are compared.")
     flags.DEFINE_string("start", None, "Weights to start from: a name, as efficientnet-lite0, or a model's path.")
     flags.DEFINE_string("budget", "30m", "How long it may take, as 30m or 2h.")
     flags.DEFINE_bool("control", False, "Also train a supervised model, with as many steps.")
@@ -52,7 +53,7 @@ def main(argv) -> None:
         if FLAGS.start is not None:
             given |= set_start(config, FLAGS.start)
         images = Images(FLAGS.labeled, FLAGS.unlabeled, FLAGS.test, FLAGS.corrections)
-        fit_run(images, workdir, config, given, FLAGS.budget, FLAGS.control)
+        fit_run(images, workdir, config, given, FLAGS.budget, FLAGS.control, FLAGS.after)
 
 
 def entry_point() -> None:

@@ -14,9 +14,11 @@ STUDENTS = 2  # of a budget that allows them
 FOLDS = 3
 ENOUGH_TO_HOLD_OUT = 200  # validation images: fewer tell too little, and cross-validation uses every label
 IMBALANCE = 3.0  # of the labeled images of two classes, from which on classes are drawn equally often
+HEAD_SHARE = 0.25  # of a training in which only the new head learns
 DECAYS = 30  # times 0.97 in a training: the rate ends at 0.4 of its peak
 EMA_SHARE = 0.1  # of the training, over which weights are averaged
-DURATIONS = frozenset({"train_epochs", "warmup_epochs", "decay_epochs", "ema_decay"})  # of `training_fields`
+# Of `training_fields`.
+DURATIONS = frozenset({"train_epochs", "warmup_epochs", "head_epochs", "decay_epochs", "ema_decay"})
 
 
 def choose_resolution(seen: Seen, on_cpu: bool) -> int:
@@ -65,14 +67,14 @@ def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -
       shape: how much is done.
     """
     teacher_batch, student_batch = config.labeled_batch_size, config.labeled_batch_size // 2
-    trained = num_trained(seen, config, shape)
+    trained, has_start = num_trained(seen, config, shape), bool(config.init_from)
     fields = {
         "resolution": resolution,
         "test_resolution": resolution,
         "class_sampling": "balanced" if max(seen.counts) >= IMBALANCE * min(seen.counts) else "natural",
         "validation_fraction": 0.0 if shape.folds else config.validation_fraction,
         "validation_folds": shape.folds,
-        **training_fields(shape.teacher_steps, teacher_batch, trained),
+        **training_fields(shape.teacher_steps, teacher_batch, trained, has_start),
         "chain": {"iteration_0": {"data": {"unlabeled": ""}}},
     }
     for number in range(1, shape.students + 1):
@@ -80,12 +82,12 @@ def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -
             "labeled_batch_size": student_batch,
             # The rate is per labeled image of a step, and a student has half as many: the rate stays the same.
             "base_learning_rate": config.base_learning_rate * teacher_batch / student_batch,
-            **training_fields(shape.student_steps, student_batch, trained),
+            **training_fields(shape.student_steps, student_batch, trained, has_start),
         }
     if shape.control:
         fields["chain"]["control"] = {
             "data": {"unlabeled": ""},
-            **training_fields(shape.control_steps, teacher_batch, trained),
+            **training_fields(shape.control_steps, teacher_batch, trained, has_start),
         }
         fields["chain_order"] = tuple(name for name in fields["chain"])
     return fields
@@ -96,12 +98,13 @@ def num_trained(seen: Seen, config: ConfigDict, shape: Shape) -> int:
     return seen.num_labeled if shape.folds else round(seen.num_labeled * (1 - config.validation_fraction))
 
 
-def training_fields(steps: int, labeled_batch: int, num_labeled: int) -> dict:
+def training_fields(steps: int, labeled_batch: int, num_labeled: int, has_start: bool) -> dict:
     """Durations and averages of a training of so many steps: epochs are passes over the labeled images."""
     epochs = steps * labeled_batch / num_labeled
     return {
         "train_epochs": epochs,
         "warmup_epochs": epochs / 10,
+        "head_epochs": epochs * HEAD_SHARE if has_start else 0.0,
         "decay_epochs": epochs / DECAYS,
         "ema_decay": min(0.9999, 1 - 1 / (EMA_SHARE * steps)),
     }

@@ -17,7 +17,9 @@ from ns_jax.experiment.fields import FIELDS, SECTIONS, unknown_field, validate
 from ns_jax.experiment.saved import load_config
 from ns_jax.files import read_json
 from ns_jax.fitting import rules
+from ns_jax.fitting.after import changes, take_over
 from ns_jax.fitting.budget import Costs, Shape, describe_duration, fit_budget, parse_duration
+from ns_jax.fitting.label_next import label_next
 from ns_jax.fitting.look import Seen, look
 from ns_jax.fitting.speed import prediction_seconds, training_cost
 from ns_jax.models.registry import get_architecture
@@ -81,9 +83,15 @@ def source_string(field: str, images: Any) -> str:
 
 
 def fit_run(
-    images: Images, workdir: epath.Path, config: ConfigDict, given: set[str], budget: str = "30m", control: bool = False
+    images: Images,
+    workdir: epath.Path,
+    config: ConfigDict,
+    given: set[str],
+    budget: str = "30m",
+    control: bool = False,
+    after: str = "",
 ) -> None:
-    """Plans and runs.
+    """Plans and runs, and ranks the unlabeled images by how much a label of theirs would tell.
 
     Args:
       images: to learn from.
@@ -92,9 +100,10 @@ def fit_run(
       given: names of the fields that a user has set: they stay.
       budget: how long it may take, as '30m'.
       control: whether to train a supervised model of as many steps beside it.
+      after: folder of an earlier run, whose plan is taken over, and whose results are compared; '' for none.
 
     Raises:
-      UserError: see `look`, `choose_resolution`, `fit_budget`, `check_memory` and `orchestrate.run`.
+      UserError: see `look`, `choose_resolution`, `fit_budget`, `check_memory`, `take_over` and `orchestrate.run`.
     """
     seconds = parse_duration(budget)
     with config.unlocked():
@@ -104,15 +113,30 @@ def fit_run(
     if (workdir / "config.json").exists():
         config = _planned_before(workdir, config, given)
         say(f"{workdir} has a plan: going on with it")
+    elif after:
+        config = _with_given(take_over(epath.Path(os.path.abspath(after)), workdir), config, given)
+        say(f"the plan is that of {after}")
     else:
         plan(config, given, workdir, seconds, control)
     validate(config)
     orchestrate.run(config, workdir)
+    if after:
+        for line in changes(epath.Path(os.path.abspath(after)), workdir):
+            say(line)
+    try:
+        chosen, _ = label_next(workdir)
+        say(f"{chosen} images that are worth a label most: {workdir / 'report' / 'label_next.html'}")
+    except UserError as error:
+        say(f"no ranking of images to label next: {error}")
 
 
 def _planned_before(workdir: epath.Path, config: ConfigDict, given: set[str]) -> ConfigDict:
     """The config of a run that is there, with what the user sets now: a difference that matters is refused later."""
-    planned = load_config(workdir / "config.json")
+    return _with_given(load_config(workdir / "config.json"), config, given)
+
+
+def _with_given(planned: ConfigDict, config: ConfigDict, given: set[str]) -> ConfigDict:
+    """A planned config with the images and the fields that a user gives now."""
     with planned.unlocked():
         planned.data.update(config.data)
         for field in given:
@@ -299,6 +323,7 @@ def fit(
     budget: str = "30m",
     control: bool = False,
     corrections: str = "",
+    after: str | os.PathLike = "",
     **overrides: Any,
 ) -> Run:
     """Trains on somebody's images: `ns_jax.fit`, which describes the arguments."""
@@ -314,7 +339,8 @@ def fit(
     if start is not None:
         given |= set_start(config, start)
     set_up(folder, config.compilation_cache_dir)
-    fit_run(Images(labeled, unlabeled, test, corrections), folder, config, given, budget, control)
+    images = Images(labeled, unlabeled, test, corrections)
+    fit_run(images, folder, config, given, budget, control, os.fspath(after))
     return read_run(folder)
 
 

@@ -201,3 +201,31 @@ def test_command(folders, tmp_path):
     )  # fmt: skip
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1] == "error: labeled=nowhere: there is no such folder"
+
+
+def test_corrections_after_a_run(fitted, folders, tmp_path, capsys):
+    """Two labels are corrected: the second run has the plan of the first, and says what is new."""
+    names = sorted(str(path.relative_to(folders / "unlabeled")) for path in (folders / "unlabeled").rglob("*.png"))
+    checked = f"{CLASSES[1]}/bild 0.png"
+    table = tmp_path / "corrections.csv"
+    table.write_text("path,label\n" + "".join(f"{name},{CLASSES[0]}\n" for name in [*names[:4], checked]))
+    parts = [folders / name for name in ("labeled", "unlabeled", "test")]
+    capsys.readouterr()
+    second = ns_jax.fit(
+        *parts, workdir=tmp_path / "second", start="", corrections=str(table), after=fitted.workdir, **QUICK
+    )
+    said = capsys.readouterr().out
+    assert "5 corrections: 1 label changed, 4 images joined" in said
+    assert f"the plan is that of {fitted.workdir}" in said and "measuring" not in said
+    assert "iteration_0 test: " in said and "pseudo-labels are others than before" in said
+    before, now = (json.loads((run.workdir / "config.json").read_text())["config"] for run in (fitted, second))
+    assert before["chain"] == now["chain"] and now["data"]["corrections"] == str(table)
+    assert not (second.workdir / "compilation_cache").exists()
+    assert second.results["iteration_2"]["validation"]["count"] == 29  # 25 and the 4 that joined
+    with pytest.raises(UserError, match="there is no run with a config.json"):
+        ns_jax.fit(*parts, workdir=tmp_path / "third", after=tmp_path / "nowhere", **QUICK)
+
+
+def test_what_to_label_next(fitted):
+    rows = (fitted.workdir / "report" / "label_next.csv").read_text().splitlines()
+    assert len(rows) == 41  # a header, and all of the 40 images
