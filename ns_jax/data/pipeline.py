@@ -90,15 +90,22 @@ def map_examples(dataset: tf.data.Dataset, source: Source, locate: Callable, mak
     return parallel_map(parallel_map(located, read).unbatch(), make_of_stored)
 
 
+def named_error(error: tf.errors.OpError) -> UserError | None:
+    """The UserError that was raised in TensorFlow's threads, or that an assertion there states; None for others."""
+    reason = re.search(r"UserError: ([^\n]*)", error.message)
+    if reason is None:
+        return None
+    return UserError(re.sub(r"\]? \[(\S+)\]", r" \1", reason[1]).rstrip("]"))
+
+
 def arrays_of(dataset: tf.data.Dataset) -> Iterator:
     """Yields the elements as NumPy arrays. Raises UserError where reading raised one, in TensorFlow's threads."""
     try:
         yield from dataset.as_numpy_iterator()
     except tf.errors.OpError as error:
-        reason = re.search(r"UserError: ([^\n]*)", error.message)
-        if reason is None:
+        if (named := named_error(error)) is None:
             raise
-        raise UserError(re.sub(r"\]? \[(\S+)\]", r" \1", reason[1]).rstrip("]")) from None
+        raise named from None
 
 
 def train_batches(
