@@ -56,6 +56,14 @@ def folders(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_students():
+    """One student: a run with cross-validation is nine trainings then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "STUDENTS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def fitted(folders, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "fit"
@@ -64,12 +72,12 @@ def fitted(folders, tmp_path_factory):
 
 
 def test_it_returns_the_run(fitted, folders):
-    assert set(fitted.results) == {"iteration_0", "iteration_1", "iteration_2", "control"}
+    assert set(fitted.results) == {"iteration_0", "iteration_1", "control"}
     assert all(results["test"]["count"] == 16 for results in fitted.results.values())
-    assert "validation" in fitted.results["iteration_2"] and "validation" not in fitted.results["control"]
-    assert fitted.results["iteration_2"]["validation"]["count"] == 25  # each label once, in cross-validation
-    assert fitted.choice["iteration"] in ("iteration_0", "iteration_1", "iteration_2")
-    assert "| iteration_2" in fitted.table and fitted.report.stat().length > 1000
+    assert "validation" in fitted.results["iteration_1"] and "validation" not in fitted.results["control"]
+    assert fitted.results["iteration_1"]["validation"]["count"] == 25  # each label once, in cross-validation
+    assert fitted.choice["iteration"] in ("iteration_0", "iteration_1")
+    assert "| iteration_1" in fitted.table and fitted.report.stat().length > 1000
     assert fitted.model.class_names == list(CLASSES)
     predicted = fitted.model.predict(folders / "test" / CLASSES[0] / "0.png")
     assert {prediction.name for prediction in predicted[0]} == set(CLASSES)
@@ -120,10 +128,10 @@ def test_rules():
     assert rules.choose_resolution(seen(), on_cpu=False) == 224
     assert rules.choose_resolution(seen(shorter_side=100, smallest_side=90), on_cpu=True) == 96
     shapes = rules.choose_shapes(seen(), 20, 30, control=False)
-    assert [(shape.students, shape.folds) for shape in shapes] == [(2, 3), (1, 3), (2, 0), (1, 0)]
+    assert [(shape.students, shape.folds) for shape in shapes] == [(1, 3), (1, 0)]
     assert shapes[0].teacher_steps == 150 and shapes[0].student_steps == round(4 * 1868 / 30)
     many = rules.choose_shapes(seen(counts=(600, 600)), 20, 30, control=False)
-    assert [(shape.students, shape.folds) for shape in many] == [(2, 0), (1, 0)]
+    assert [(shape.students, shape.folds) for shape in many] == [(1, 0)]
 
 
 def test_a_recipe_has_the_steps_of_its_plan():
@@ -221,7 +229,7 @@ def test_corrections_after_a_run(fitted, folders, tmp_path, capsys):
     before, now = (json.loads((run.workdir / "config.json").read_text())["config"] for run in (fitted, second))
     assert before["chain"] == now["chain"] and now["data"]["corrections"] == str(table)
     assert not (second.workdir / "compilation_cache").exists()
-    assert second.results["iteration_2"]["validation"]["count"] == 29  # 25 and the 4 that joined
+    assert second.results["iteration_1"]["validation"]["count"] == 29  # 25 and the 4 that joined
     with pytest.raises(UserError, match="there is no run with a config.json"):
         ns_jax.fit(*parts, workdir=tmp_path / "third", after=tmp_path / "nowhere", **QUICK)
 
