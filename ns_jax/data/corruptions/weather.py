@@ -9,7 +9,7 @@ GREY = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue in a gr
 
 
 def snow_flakes(size: int, mean: float, deviation: float, zoom: float, threshold: float, random) -> np.ndarray:
-    """Normal noise, enlarged, without what lies below a threshold: float64 [size, size] in [0, 1], in steps of 1/255."""
+    """Normal noise, enlarged, without what lies below a threshold: float64 [size, size], multiples of 1/255 up to 1."""
     flakes = zoom_in(random.normal(mean, deviation, (size, size)), zoom)
     flakes[flakes < threshold] = 0
     return (np.clip(flakes, 0, 1) * 255).astype(np.uint8) / 255.0
