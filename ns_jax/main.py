@@ -7,7 +7,7 @@ import traceback
 
 from absl import app, flags, logging
 
-from ns_jax.command_line import fail, one_line, parse_flags
+from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import Stopped, UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
 from ns_jax.interrupt import end_at_interrupt
@@ -16,17 +16,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
 flags.mark_flags_as_required(["config", "workdir"])
-
-
-def end_stopped(stopped: Stopped) -> None:
-    import jax
-
-    if jax.process_index() == 0:
-        print(stopped, flush=True)
-    # Waits until every host is here: they could not outlive process 0.
-    jax.distributed.shutdown()
-    # At once, as by the signal itself: threads still read images.
-    os._exit(143)
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -45,34 +34,16 @@ def set_up(config, workdir) -> None:
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     import jax
-    import tensorflow as tf
 
-    for kind in ("GPU", "TPU"):
-        tf.config.set_visible_devices([], kind)
+    from ns_jax.data.devices import keep_off_accelerators
+    from ns_jax.parallel.start import join_hosts
+
+    keep_off_accelerators()
     cache = config.compilation_cache_dir or os.environ.get("JAX_COMPILATION_CACHE_DIR")
     jax.config.update("jax_compilation_cache_dir", cache or str(workdir / "compilation_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if FLAGS.distributed:
         join_hosts()
-
-
-def join_hosts() -> None:
-    """Starts jax.distributed: with JAX_NUM_PROCESSES and JAX_PROCESS_ID where they are set, else as it finds."""
-    import jax
-
-    given = {}
-    for name in ("num_processes", "process_id"):
-        if text := os.environ.get(f"JAX_{name.upper()}"):
-            if not text.isdecimal():
-                raise UserError(f"JAX_{name.upper()}={text!r} is not a number")
-            given[name] = int(text)
-    try:
-        jax.distributed.initialize(**given)
-    except ValueError as error:
-        raise UserError(
-            f"--distributed: {one_line(error)} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-        ) from None
 
 
 def main(argv) -> None:
@@ -94,6 +65,8 @@ def main(argv) -> None:
 
         orchestrate.run(config, workdir)
     except Stopped as stopped:
+        from ns_jax.parallel.start import end_stopped
+
         end_stopped(stopped)
     except UserError as error:
         fail(error)

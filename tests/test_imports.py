@@ -22,11 +22,11 @@ LAYERS = (
     {"planning"},
     {"stages"},
     {"__init__", "command_line"},
-    {"main", "plan", "predict", "convert", "deduplicate", "label_next"},
+    {"main", "evaluate", "plan", "predict", "convert", "deduplicate", "label_next"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may
-    "tensorflow": {"data", "interop", "main"},
+    "tensorflow": {"data", "interop"},
     "tensorflow_datasets": {"data"},
     "orbax": {"checkpoint"},
     "flax": {"artifact", "experiment", "inference", "interop", "models", "training"},
