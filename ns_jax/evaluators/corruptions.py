@@ -91,7 +91,7 @@ def count_right(predictor: Predictor, source: Source, indices: np.ndarray, place
 def check_parts(source: Source, known: set[str]) -> None:
     """Raises UserError unless a source is made of parts whose names begin with one of `known`."""
     parts: tuple[Part, ...] = getattr(source, "parts", ())
-    names = [part.name.split("/")[0] for part in parts]
+    names = list(dict.fromkeys(part.name.split("/")[0] for part in parts))
     if not names or not set(names) <= known:
         what = f"has the parts {name_some(names)}" if names else "has no parts"
         raise UserError(

@@ -91,7 +91,11 @@ def test_pgd_is_the_closed_form(linear):
 
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
-    st.integers(0, 2**31), st.sampled_from([0.0, 0.5, 4.0, 300.0]), st.booleans(), st.floats(-40, 0), st.floats(255, 300)
+    st.integers(0, 2**31),
+    st.sampled_from([0.0, 0.5, 4.0, 300.0]),
+    st.booleans(),
+    st.floats(-40, 0),
+    st.floats(255, 300),
 )
 def test_no_image_leaves_the_ball_or_the_range(linear, seed, epsilon, random_start, lowest, highest):
     """Bicubic resizes overshoot: such a pixel may stay where it is, and not go further."""
@@ -155,4 +159,3 @@ def test_the_lowering_for_cpu_and_the_native_one_attack_alike(monkeypatch):
     other = attack_images(network, variables, Attack(), images, labels, 8.0)
     assert chosen
     assert (np.abs(own - other) > 1e-3).mean() < 0.002  # of gradients next to zero the sign is of round-off
-

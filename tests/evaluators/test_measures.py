@@ -99,7 +99,12 @@ def test_several_right_labels_by_hand(tmp_path):
         predictor, source, everything(source), {"right_labels": str(tmp_path / "real.json")}
     )
     assert result == {"count": 3, "correct": 2, "top1": 2 / 3, "without_label": 1}
-    by_name = {"ILSVRC2012_val_00000001.JPEG": ["n1"], ids[1].decode(): ["n2"], ids[2].decode(): [], ids[3].decode(): []}
+    by_name = {
+        "ILSVRC2012_val_00000001.JPEG": ["n1"],
+        ids[1].decode(): ["n2"],
+        ids[2].decode(): [],
+        ids[3].decode(): [],
+    }
     write_json(tmp_path / "names.json", by_name)
     result = several_labels.evaluate(
         predictor, source, everything(source), {"right_labels": str(tmp_path / "names.json")}

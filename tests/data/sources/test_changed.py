@@ -1,4 +1,4 @@
-"""Sources of changed copies: the 15 corruptions and the 10 perturbation sequences of any images, and official folders."""
+"""Sources of changed copies: corruptions and perturbation sequences of any images, and in the official folders."""
 
 import numpy as np
 import PIL.Image
