@@ -239,6 +239,10 @@ def test_the_command(folder, tmp_path):
     command.assert_one_line_error(process, "--only=fog: the suite has clean, calibration")
 
 
+def numbers_alone(result: dict) -> dict:
+    return {key: value for key, value in result.items() if isinstance(value, int | float)}
+
+
 @pytest.mark.slow
 def test_the_whole_suite_on_any_images(folder, tmp_path):
     """Every corruption and perturbation of four images, on one process and on two, which share them."""
@@ -259,5 +263,12 @@ def test_the_whole_suite_on_any_images(folder, tmp_path):
         first, second = (json.loads((tmp_path / side / name).read_text()) for side in ("one", "two"))
         for result in (first, second):
             result.pop("seconds")
-        assert first == second, name
+        if name in (
+            "clean.json",
+            "calibration.json",
+        ):  # of probabilities, which batches of another size round otherwise
+            first, second = (numbers_alone(result) for result in (first, second))
+            assert first == pytest.approx(second, rel=1e-5), name
+        else:  # of answers
+            assert first == second, name
     assert read_json(tmp_path / "one" / "corruptions.json")["count"] == 75 * 4
