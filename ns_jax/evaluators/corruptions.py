@@ -9,7 +9,7 @@ from ns_jax.data.corruptions.tables import CORRUPTIONS, SEVERITIES
 from ns_jax.data.sources.base import Part, Source
 from ns_jax.errors import UserError
 from ns_jax.evaluators.classification import labels_among, rank_of_label
-from ns_jax.evaluators.parts import IncompleteError, Parts, in_parts
+from ns_jax.evaluators.parts import IncompleteError, Parts, checks_source, in_parts
 from ns_jax.evaluators.robustness import ALEXNET, ALEXNET_ERRORS, mean_corruption_error
 from ns_jax.files import read_json
 from ns_jax.inference.predictor import Predictor
@@ -19,6 +19,7 @@ MAX_NAMED = 5
 
 
 @in_parts
+@checks_source(lambda source: check_parts(source, set(CORRUPTIONS)))
 def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options, parts: Parts) -> dict:
     """Counts every image of every corruption and severity once, on whole images (they are cut already).
 

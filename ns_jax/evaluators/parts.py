@@ -56,6 +56,19 @@ def in_parts(function: Callable) -> Callable:
     return function
 
 
+def checks_source(check: Callable) -> Callable:
+    """Decorates an evaluation with `check(source)`, which raises UserError for one that it cannot measure.
+
+    A run calls it before it trains.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        function.check_source = check  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
 def measure(function: Callable, predictor, source, indices, options, parts: Parts) -> dict:
     """Calls an evaluation, with `parts` where it takes them."""
     more = (parts,) if getattr(function, "takes_parts", False) else ()

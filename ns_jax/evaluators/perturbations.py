@@ -9,7 +9,7 @@ import numpy as np
 from ns_jax.data.corruptions.sequences import PERTURBATIONS
 from ns_jax.data.sources.base import Part, Source
 from ns_jax.evaluators.corruptions import check_parts, name_some, read_baseline
-from ns_jax.evaluators.parts import IncompleteError, Parts, in_parts
+from ns_jax.evaluators.parts import IncompleteError, Parts, checks_source, in_parts
 from ns_jax.evaluators.robustness import ALEXNET_FLIPS, TOP, are_flips, relative_mean, top5_distances
 from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import sum_over_hosts
@@ -18,6 +18,7 @@ FRAMES_AT_ONCE = 200_000  # whose answers are in memory together, on each host
 
 
 @in_parts
+@checks_source(lambda source: check_parts(source, set(PERTURBATIONS)))
 def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options, parts: Parts) -> dict:
     """Shows the model every frame once, whole (they are cut already).
 

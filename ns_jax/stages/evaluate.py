@@ -134,8 +134,10 @@ def check(iteration: Iteration) -> None:
     config = iteration.config
     check_divides("eval_batch_size", config.eval_batch_size, iteration.mesh)
     for options in config.evaluations.values():
-        EVALUATIONS.get(options.type)
+        function = EVALUATIONS.get(options.type)
         source = iteration.inputs.open_labeled(options.data or "test")
+        if check_source := getattr(function, "check_source", None):
+            check_source(source)
         if "train" in config.stages and not options.data:
             labeled = iteration.inputs.open_labeled("labeled")
             check_classes(labeled.name, labeled.class_names, source)

@@ -72,6 +72,12 @@ def test_what_is_missing_is_said_after_the_others(workdir):
     assert read_json(workdir / "evaluations" / "a_corrupted.parts" / "fog-2.json")["count"] == 1
 
 
+def test_a_source_without_corruptions_is_refused_before_training(workdir):
+    iteration = make_iteration(workdir, {"corrupted": {"type": "corruptions"}})
+    with pytest.raises(UserError, match="digits has no parts, and this evaluation needs"):
+        evaluate.check(iteration)
+
+
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
