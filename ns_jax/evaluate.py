@@ -96,6 +96,7 @@ def run() -> list[str]:
         "variant": artifact.metadata["variant"],
         "model": artifact.metadata.get("fingerprint") or fingerprint_of(artifact.variables),
         "model_path": FLAGS.model,
+        "exif_orientation": artifact.metadata.get("exif_orientation", False),
     }
     for name in FLAGS.only or suite:
         try:
@@ -114,6 +115,7 @@ def evaluate(name: str, options: dict, predictor, about: dict, out, problems: li
     import time
 
     from ns_jax.data.pipeline import readable_examples
+    from ns_jax.data.sources.orientation import oriented
     from ns_jax.data.sources.registry import open_source
     from ns_jax.evaluators.parts import Parts, measure
     from ns_jax.evaluators.predictions import write_predictions
@@ -132,6 +134,8 @@ def evaluate(name: str, options: dict, predictor, about: dict, out, problems: li
     else:
         begin = time.monotonic()
         source = process_zero_first(lambda: open_source(options["data"], FLAGS.data_dir))
+        if about["exif_orientation"]:
+            source = oriented(source)
         indices = process_zero_first(lambda: readable_examples(source, 0.999, out / "data"))
         parts_of = {"model": about["model"], "test": source.name, "options": stored}
         parts = Parts(out / f"{name}.parts", parts_of)

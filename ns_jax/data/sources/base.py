@@ -55,6 +55,7 @@ class Source:
       parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
       original: the source of whose images the examples are changed copies; None where they are images themselves.
       original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
+      with_original: from another source of the same images to the same copies of it, as of images that are turned.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Source:
     parts: tuple[Part, ...] = ()
     original: "Source | None" = None
     original_index: Callable[[np.ndarray], np.ndarray] | None = None
+    with_original: "Callable[[Source], Source] | None" = None
 
     @property
     def num_classes(self) -> int:

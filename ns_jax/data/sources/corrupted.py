@@ -5,6 +5,8 @@ The centre square of SIZE / (SIZE + MARGIN) of the shorter side is resized to SI
 randomness comes from its id, the corruption and the severity.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,7 +26,11 @@ def open_corrupted(rest: str, data_dir: str) -> Source:
       UserError: the string has another form, or the other source cannot be opened or has no classes.
     """
     size, margin, name = parse("corrupted", rest)
-    original = open_original("corrupted", name, data_dir)
+    return copies(rest, size, margin, open_original("corrupted", name, data_dir))
+
+
+def copies(rest: str, size: int, margin: int, original: Source) -> Source:
+    """The source 'corrupted:REST' of the images of `original`; size and margin in pixels, as REST has them."""
     view, count = View(size, margin), original.count
     kinds = [(corruption, severity) for corruption in CORRUPTIONS for severity in SEVERITIES]
     prefixes = np.array([f"{corruption}/{severity}/".encode() for corruption, severity in kinds])
@@ -57,5 +63,6 @@ def open_corrupted(rest: str, data_dir: str) -> Source:
             Part(prefix.decode()[:-1], place * count, (place + 1) * count) for place, prefix in enumerate(prefixes)
         ),
         original=original,
+        with_original=functools.partial(copies, rest, size, margin),
         original_index=lambda indices: np.asarray(indices) % count,
     )

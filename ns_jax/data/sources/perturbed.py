@@ -7,6 +7,7 @@ image's id and the perturbation.
 
 import bisect
 import collections
+import functools
 import threading
 from collections.abc import Callable
 
@@ -54,7 +55,11 @@ def open_perturbed(rest: str, data_dir: str) -> Source:
       UserError: the string has another form, or the other source cannot be opened or has no classes.
     """
     size, margin, name = parse("perturbed", rest)
-    original = open_original("perturbed", name, data_dir)
+    return copies(rest, size, margin, open_original("perturbed", name, data_dir))
+
+
+def copies(rest: str, size: int, margin: int, original: Source) -> Source:
+    """The source 'perturbed:REST' of the images of `original`; size and margin in pixels, as REST has them."""
     view, parts, start = View(size + margin, 0), [], 0
     for perturbation in PERTURBATIONS:
         frames = num_frames(perturbation, size)
@@ -105,5 +110,6 @@ def open_perturbed(rest: str, data_dir: str) -> Source:
         stamp=original.stamp,
         parts=tuple(parts),
         original=original,
+        with_original=functools.partial(copies, rest, size, margin),
         original_index=lambda indices: places(np.asarray(indices))[1],
     )

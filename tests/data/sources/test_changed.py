@@ -9,6 +9,7 @@ from ns_jax.data.corruptions.sequences import PERTURBATIONS, num_frames
 from ns_jax.data.corruptions.tables import CORRUPTIONS
 from ns_jax.data.pipeline import eval_batches, readable_examples
 from ns_jax.data.sources import perturbed
+from ns_jax.data.sources.orientation import oriented
 from ns_jax.data.sources.registry import open_source
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
@@ -55,6 +56,21 @@ def test_a_broken_image_is_broken_in_every_copy(photos, tmp_path):
     assert len(readable) == 75 * 3 and 3 not in readable % 4
     with pytest.raises(UserError, match=r"1 of 4 images cannot be decoded, first 'dog/d\.png'"):
         readable_examples(source, 0.0, tmp_path / "cache")
+
+
+def test_images_are_turned_before_they_are_corrupted(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    image = np.zeros((24, 24, 3), np.uint8)
+    image[:12] = 255
+    (tmp_path / "a").mkdir()
+    PIL.Image.fromarray(image).save(tmp_path / "a" / "a.jpg", quality=95, exif=exif)
+    source = open_source(f"corrupted:24:folder:{tmp_path}")
+    turned = oriented(source)
+    brightness = 5 * CORRUPTIONS.index("brightness")
+    before, after = (each.load(brightness)[0].numpy().astype(int) for each in (source, turned))
+    assert turned.name == source.name and turned.count == source.count
+    assert np.abs(np.rot90(before, -1) - after).max() <= 4 and np.abs(before - after).max() > 100
 
 
 def test_sequences(photos, monkeypatch):
