@@ -37,6 +37,7 @@ setuptools.setup(
         "optax",
         "orbax-checkpoint",
         "pillow>=11.3",  # the first whose wheels read AVIF
+        "psutil",
         "pyarrow",
         "rich",
         "safetensors",

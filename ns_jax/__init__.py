@@ -1,10 +1,12 @@
-"""Noisy Student Training in JAX. `ns_jax.load` opens a trained model."""
+"""Noisy Student Training in JAX. `ns_jax.fit` trains on your images, `ns_jax.load` opens a trained model."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
+    from ns_jax.fitting.run import Run
     from ns_jax.inference.model import Model
 
 
@@ -50,4 +52,54 @@ def load(
         num_classes=num_classes,
         class_names=class_names,
         seed=seed,
+    )
+
+
+def fit(
+    labeled: "Any",
+    unlabeled: "Any",
+    test: "Any" = None,
+    *,
+    workdir: "str | os.PathLike",
+    start: "str | None" = None,
+    budget: str = "30m",
+    control: bool = False,
+    corrections: str = "",
+    after: "str | os.PathLike" = "",
+    **overrides: "Any",
+) -> "Run":
+    """Trains a teacher and noisy students on your own images, as `python -m ns_jax.fit` does.
+
+    Args:
+      labeled: images with labels: a folder with one sub-folder per class, a table with the columns path and label, any
+        data source, or a Python object with a length and an index that gives (image, label) (docs/data.md).
+      unlabeled: images without labels, in the same forms.
+      test: images with labels that are looked at once, at the end; None: there are none.
+      workdir: folder for everything that the run makes. An interrupted run continues there.
+      start: trained weights, as 'efficientnet-lite0' or a model's path; '': none; None: those of the recipe.
+      budget: how long it may take, as '30m' or '2h'.
+      control: whether to train a supervised model of as many steps beside it.
+      corrections: file of labels that a person has checked.
+      after: folder of an earlier run: its plan is taken over, and the results are compared.
+      **overrides: fields of configs/own_images.py, with two underscores for a dot: noise__dropout_rate=0.3.
+
+    Returns:
+      The run: its model, results, table and page.
+
+    Raises:
+      UserError: the images, the budget or a field cannot be used as they are.
+    """
+    from ns_jax.fitting.run import fit as fit_images  # here, so that `import ns_jax` stays light
+
+    return fit_images(
+        labeled,
+        unlabeled,
+        test,
+        workdir=workdir,
+        start=start,
+        budget=budget,
+        control=control,
+        corrections=corrections,
+        after=after,
+        **overrides,
     )

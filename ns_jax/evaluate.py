@@ -6,9 +6,10 @@ import sys
 from absl import app, flags, logging
 
 from ns_jax.command_line import fail, one_line
-from ns_jax.errors import Stopped, UserError
+from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
 from ns_jax.interrupt import end_at_interrupt
+from ns_jax.session import one_line_errors, set_up
 
 FLAGS = flags.FLAGS
 SUITE_NAMES = ("robustness", "imagenet")
@@ -31,23 +32,6 @@ def define_flags() -> None:
     flags.DEFINE_string("paper_row", "", "'TABLE/ROW' of the paper with which report.tables compares the results.")
     flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
     flags.mark_flags_as_required(["model", "data", "out"])
-
-
-def set_up(out) -> None:
-    """Compilation cache, TensorFlow kept off the accelerators, other hosts."""
-    if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
-    import jax
-
-    from ns_jax.data.devices import keep_off_accelerators
-    from ns_jax.parallel.start import join_hosts
-
-    keep_off_accelerators()
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(out / "compilation_cache")
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if FLAGS.distributed:
-        join_hosts()
 
 
 def open_predictor():
@@ -82,7 +66,13 @@ def run() -> list[str]:
     from ns_jax.report.progress import say
 
     out = epath.Path(os.path.abspath(FLAGS.out) if "://" not in FLAGS.out else FLAGS.out)
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     set_up(out)
+    if FLAGS.distributed:
+        from ns_jax.parallel.start import join_hosts
+
+        join_hosts()
     artifact, predictor = open_predictor()
     suite = with_defaults(SUITES[FLAGS.suite](FLAGS.data, predictor.view, FLAGS.baseline))
     unknown = [name for name in FLAGS.only if name not in suite]
@@ -164,14 +154,8 @@ def evaluate(name: str, options: dict, predictor, about: dict, out, problems: li
 def main(argv) -> None:
     if len(argv) > 1:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
-    try:
+    with one_line_errors(FLAGS.out, FLAGS.distributed):
         problems = run()
-    except Stopped as stopped:
-        from ns_jax.parallel.start import end_stopped
-
-        end_stopped(stopped)
-    except (UserError, OSError) as error:
-        fail(error)
     for problem in problems:
         print(f"error: {one_line(problem)}", file=sys.stderr)
     if problems:

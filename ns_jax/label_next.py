@@ -6,7 +6,6 @@ least sure, balanced over the classes that it predicts and over clusters of imag
 
 import os
 
-import numpy as np
 from absl import app, flags
 
 from ns_jax.command_line import fail, parse_flags
@@ -15,9 +14,6 @@ from ns_jax.host_memory import use_cpu_alone
 from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
-MAX_CLUSTERED = 20_000  # images of which features are computed
-MAX_CLUSTERS, SEED = 32, 0
-BATCH = 32
 
 
 def define_flags() -> None:
@@ -26,82 +22,11 @@ def define_flags() -> None:
     flags.mark_flag_as_required("run")
 
 
-def label_next(workdir, count: int = 100) -> tuple[int, bool]:
-    """Writes label_next.csv and label_next.html into the report of a run.
-
-    Args:
-      workdir: of the run.
-      count: images to choose.
-
-    Returns:
-      How many were chosen, and whether clusters of features had a part in it: they have up to 20,000 images, where
-      the source of the unlabeled images can be opened and the model has pooled features.
-
-    Raises:
-      UserError: the folder is no run, or has no stored pseudo-labels.
-    """
-    from etils import epath
-
-    from ns_jax.report.label_next import choose, read_candidates, write_label_next
-    from ns_jax.report.page.run_data import read_run
-
-    run = read_run(epath.Path(workdir))
-    candidates = read_candidates(run)
-    cluster = None
-    if len(candidates.ids) < MAX_CLUSTERED:
-        try:
-            collected = candidates.student.collected
-            features = pooled_features(model_folder(run), collected.unlabeled, collected.data_dir, candidates.ids)
-            cluster = clusters(features, count)
-        except UserError as error:
-            print(f"label_next: balanced over classes only: {error}", flush=True)
-    places = np.zeros(len(candidates.ids), np.int64) if cluster is None else cluster
-    chosen = choose(candidates.entropy, candidates.label, places, count)
-    write_label_next(run, candidates, chosen, cluster)
-    return len(chosen), cluster is not None
-
-
-def model_folder(run) -> str:
-    """Folder of the model that the run ends with."""
-    from ns_jax.experiment.saved import read_saved
-
-    chosen = run.chosen or run.iterations[-1]
-    return str(
-        run.workdir / (run.choice.get("model") or read_saved(run.workdir / "config.json")["results"][chosen.name])
-    )
-
-
-def pooled_features(model: str, source: str, data_dir: str, ids: np.ndarray) -> np.ndarray:
-    """Features of the images `ids` of a source, float32 [N, C].
-
-    Raises:
-      UserError: the source or the model cannot be opened, or it has no pooled features.
-    """
-    from ns_jax import load
-    from ns_jax.report.images import Album
-
-    album, opened = Album(source, data_dir), load(model)
-    indices = album.indices(ids)
-    parts = []
-    for start in range(0, len(indices), BATCH):
-        images = [opened.preprocess(album.load(int(index))) for index in indices[start : start + BATCH]]
-        parts.append(opened.features(np.stack(images)))
-    return np.concatenate(parts)
-
-
-def clusters(features: np.ndarray, count: int) -> np.ndarray:
-    """The cluster of each image, int [N]: k-means of features of length 1, at most 32 clusters."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    number = max(1, min(MAX_CLUSTERS, count, len(features)))
-    kmeans = MiniBatchKMeans(number, random_state=SEED, n_init=3)
-    return kmeans.fit_predict(features / np.maximum(lengths, 1e-12))
-
-
 def main(argv) -> None:
     if len(argv) > 1:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
+    from ns_jax.fitting.label_next import label_next  # here, so that --help is quick
+
     try:
         number, clustered = label_next(os.path.abspath(os.path.expanduser(FLAGS.run)), FLAGS.count)
     except UserError as error:

@@ -13,10 +13,11 @@ from ns_jax.configs import (
     ablation_warm_start,
 )
 
-NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small"}
+NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small", "own_images"}
 FORMS = {
     "mnist5k": ("chain", "control", "smoke"),
     "svhn": ("online", "offline", "teacher"),
+    "solar_cells": ("0",),
     "resnet50": ("teacher", "student"),
     "imagenet_10pct": ("b0", "b7"),
     "b0_teacher": ("randaugment", "plain"),

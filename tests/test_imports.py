@@ -21,12 +21,15 @@ LAYERS = (
     {"run"},
     {"planning"},
     {"stages"},
-    {"__init__", "command_line"},
-    {"main", "evaluate", "plan", "predict", "convert", "deduplicate", "label_next"},
+    {"command_line"},
+    {"session"},
+    {"fitting"},
+    {"__init__"},
+    {"main", "evaluate", "fit", "plan", "predict", "convert", "deduplicate", "label_next"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may
-    "tensorflow": {"data", "interop"},
+    "tensorflow": {"data", "interop", "session"},
     "tensorflow_datasets": {"data"},
     "orbax": {"checkpoint"},
     "flax": {"artifact", "experiment", "inference", "interop", "models", "training"},

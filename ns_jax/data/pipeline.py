@@ -196,10 +196,10 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     key = hashlib.sha256(b"\0".join([*ids.tolist(), source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
-        known = read_json(cache)
+        known, is_news = read_json(cache), False
         broken, small = np.array(known["indices"], np.int64), np.array(known.get("small", []), np.int64)
     else:
-        decoded, sides = _decoded_sides(source)
+        (decoded, sides), is_news = _decoded_sides(source), True
         broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
         write_json(cache, {"source": source.name, "indices": broken.tolist(), "small": small.tolist()})
     unusable = np.union1d(broken, small)
@@ -213,10 +213,11 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
             f"remove them, or allow as many with --config.data.max_broken_fraction="
             f"{np.ceil(1e4 * len(unusable) / source.count) / 1e4:g}"
         )
-    too_small = set(small.tolist())
-    for index, name in zip(unusable.tolist(), names, strict=True):
-        logging.warning("%s: skipped the %s image %s", source.name, "small" if index in too_small else "broken", name)
-    if names:
+    if names and is_news:
+        too_small = set(small.tolist())
+        for index, name in zip(unusable.tolist(), names, strict=True):
+            kind = "small" if index in too_small else "broken"
+            logging.warning("%s: skipped the %s image %s", source.name, kind, name)
         logging.warning("%s: skipped %d of %d images", source.name, len(names), source.count)
     return np.setdiff1d(everything, unusable)
 

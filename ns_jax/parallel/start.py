@@ -1,11 +1,10 @@
-"""The beginning and the end of a process that is one of several hosts."""
+"""The beginning of a process that is one of several hosts."""
 
 import os
-from typing import NoReturn
 
 import jax
 
-from ns_jax.errors import Stopped, UserError
+from ns_jax.errors import UserError
 
 
 def join_hosts() -> None:
@@ -27,13 +26,3 @@ def join_hosts() -> None:
             f"--distributed: {' '.join(str(error).split())} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from None
-
-
-def end_stopped(stopped: Stopped) -> NoReturn:
-    """Ends the process with exit code 143 after a SIGTERM, as soon as every host is here."""
-    if jax.process_index() == 0:
-        print(stopped, flush=True)
-    # Waits until every host is here: they could not outlive process 0.
-    jax.distributed.shutdown()
-    # At once, as by the signal itself: threads still read images.
-    os._exit(143)

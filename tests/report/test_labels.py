@@ -9,9 +9,9 @@ import pyarrow.parquet
 import pytest
 from etils import epath
 
-from ns_jax import label_next
 from ns_jax.errors import UserError
 from ns_jax.evaluators.predictions import Predictions, write_predictions
+from ns_jax.fitting import label_next
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.report import labels
 from ns_jax.report.label_issues import confident_joint, label_issues, write_label_issues

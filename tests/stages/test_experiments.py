@@ -55,6 +55,8 @@ def shrink(config, folder):
                 "unlabeled_fraction",
                 "unlabeled_ratio",
                 "variant",
+                "labeled_batch_size",
+                "base_learning_rate",
             ):
                 if field in overrides:
                     del overrides[field]

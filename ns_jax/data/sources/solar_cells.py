@@ -25,10 +25,11 @@ TEST_SHARE = 0.25  # of each class
 
 
 class Cells(NamedTuple):
-    """The files of the package, in its order, and their labels int32 [2624]."""
+    """The files of the package in its order, their labels int32 [2624], and the probability of a defect, float32."""
 
     paths: list[str]
     labels: np.ndarray
+    defect: np.ndarray
 
 
 def read_package() -> Cells:
@@ -41,12 +42,13 @@ def read_package() -> Cells:
     if package is None:
         raise UserError("source 'solar_cells:' needs the package elpv-dataset: pip install 'ns_jax[solar]'")
     folder = os.path.join(package, "data")
-    paths, labels = [], []
+    paths, defect = [], []
     with open(os.path.join(folder, "labels.csv"), newline="") as file:
         for row in csv.reader(file, delimiter=" ", skipinitialspace=True):
             paths.append(os.path.join(folder, row[0]))
-            labels.append(float(row[1]) > 0.5)
-    return Cells(paths, np.array(labels, np.int32))
+            defect.append(float(row[1]))
+    probability = np.array(defect, np.float32)
+    return Cells(paths, (probability > 0.5).astype(np.int32), probability)
 
 
 def split_indices(split: str, labels: np.ndarray, draw: int = 0, count: int = 50) -> np.ndarray:

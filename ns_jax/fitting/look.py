@@ -1,0 +1,79 @@
+"""A look at somebody's images before anything is planned: how many of which class, how large, and what is wrong."""
+
+import dataclasses
+
+import numpy as np
+from etils import epath
+
+from ns_jax.data.pipeline import readable_examples
+from ns_jax.data.sampling import labels_of
+from ns_jax.data.sizes import shorter_sides
+from ns_jax.data.sources.registry import OpenSources
+from ns_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the images are.
+
+    Attributes:
+      class_names: of the labeled images.
+      counts: int [classes], labeled images that can be read.
+      num_unlabeled: images without labels that can be read.
+      num_test: labeled images to test on; 0 where there are none.
+      shorter_side: median of the shorter sides of some hundred images, pixels.
+      smallest_side: of these images, pixels.
+      num_broken: images that cannot be read.
+    """
+
+    class_names: tuple[str, ...]
+    counts: tuple[int, ...]
+    num_unlabeled: int
+    num_test: int
+    shorter_side: int
+    smallest_side: int
+    num_broken: int
+
+    @property
+    def num_labeled(self) -> int:
+        return sum(self.counts)
+
+
+def look(data, corrections: str, cache: epath.Path) -> Seen:
+    """Opens and reads all images once; which of them are broken is remembered in `cache`.
+
+    Args:
+      data: the section `data` of a config.
+      corrections: its file of corrections, '' for none.
+      cache: the folder `data` of the run.
+
+    Raises:
+      UserError: a source cannot be opened, more images are broken than the config allows, or there are no labels.
+    """
+    opened = OpenSources(data.dir)
+    if corrections:
+        labeled = opened.open_corrected(data.labeled, data.unlabeled, corrections, data.exif_orientation)
+    else:
+        labeled = opened.open(data.labeled, True, data.exif_orientation)
+    if not labeled.num_classes:
+        raise UserError(
+            f"{labeled.name} has no classes: put the labeled images into one sub-folder per class, or name a table "
+            "with the columns path and label"
+        )
+    unlabeled = opened.open(data.unlabeled, False, data.exif_orientation)
+    sources = {"labeled": labeled, "unlabeled": unlabeled}
+    if data.test:
+        sources["test"] = opened.open(data.test, True, data.exif_orientation)
+    readable = {field: readable_examples(source, data.max_broken_fraction, cache) for field, source in sources.items()}
+    counts = np.bincount(labels_of(labeled, readable["labeled"]), minlength=labeled.num_classes)
+    sides = shorter_sides(unlabeled, readable["unlabeled"])
+    broken = sum(source.count for source in sources.values()) - sum(map(len, readable.values()))
+    return Seen(
+        labeled.class_names,
+        tuple(counts.tolist()),
+        len(readable["unlabeled"]),
+        len(readable.get("test", ())),
+        int(np.median(sides)),
+        int(sides.min()),
+        broken,
+    )

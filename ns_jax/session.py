@@ -1,0 +1,81 @@
+"""What commands that run experiments share: the process is set up, and what goes wrong ends it with one line."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+from ns_jax.command_line import fail
+from ns_jax.errors import Stopped, UserError
+
+
+def set_up(workdir, compilation_cache_dir: str = "") -> None:
+    """Sets the compilation cache of jax, and keeps TensorFlow off the accelerators.
+
+    Args:
+      workdir: of the run.
+      compilation_cache_dir: '': $JAX_COMPILATION_CACHE_DIR, else in the workdir.
+    """
+    import jax
+    import tensorflow as tf
+
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    cache = compilation_cache_dir or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    jax.config.update("jax_compilation_cache_dir", cache or str(workdir / "compilation_cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextlib.contextmanager
+def one_line_errors(workdir: str, distributed: bool = False) -> Iterator[None]:
+    """Ends the process with a line for what a user can mend, and after a checkpoint at SIGTERM.
+
+    Args:
+      workdir: as the user has named it.
+      distributed: whether other hosts wait for this one.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        end_stopped(stopped)
+    except UserError as error:
+        fail(error)
+    except Exception as error:
+        if disk_is_full(error):
+            fail(
+                UserError(
+                    f"no space left on the disk of {workdir}: free some and start again; what is "
+                    "complete is kept, and the run continues there"
+                )
+            )
+        if distributed:
+            traceback.print_exc()
+            sys.stdout.flush()
+            # At once: jax would wait for the other hosts at the exit, minutes long, and they for this one.
+            os._exit(1)
+        raise
+
+
+def end_stopped(stopped: Stopped) -> None:
+    """Ends the process as SIGTERM would have, with the line that says where the run stands."""
+    import jax
+
+    if jax.process_index() == 0:
+        print(stopped, flush=True)
+    # Waits until every host is here: they could not outlive process 0.
+    jax.distributed.shutdown()
+    # At once, as by the signal itself: threads still read images.
+    os._exit(143)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, comes from a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
