@@ -188,7 +188,7 @@ def cheap(monkeypatch):
 @pytest.mark.parametrize(
     "change, problem",
     [
-        ({"budget": "1s"}, "budget of 1 s is too short: .* this machine needs"),
+        ({"budget": "61s"}, "budget of 61 s is too short: .* this machine needs"),
         ({"budget": "soon"}, "budget='soon': write a time as 30m"),
         ({"labeled": "nowhere"}, "labeled=.*nowhere: there is no such folder"),
         ({"labeled": "unlabeled"}, "it is either one sub-folder per class, or images without labels"),
