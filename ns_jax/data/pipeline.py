@@ -237,6 +237,10 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
       UserError: more images cannot be used than `max_broken_fraction` allows.
     """
     everything = np.arange(source.count, dtype=np.int64)
+    original = getattr(source, "original", None)
+    if original is not None:  # its images are read once, not once for every copy
+        readable = readable_examples(original, max_broken_fraction, cache_dir)
+        return everything[np.isin(source.original_index(everything), readable)]
     if not source.may_be_broken:
         return everything
     identity = getattr(source, "identity", "")

@@ -15,6 +15,22 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A run of examples of a source that belong together, as those of one corruption at one severity.
+
+    Attributes:
+      name: as 'fog/3'.
+      start, stop: indices of its examples.
+      frames: how many of them, one after the other, show the same image; 1 where each is an image of its own.
+    """
+
+    name: str
+    start: int
+    stop: int
+    frames: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set that is read by index. A source of one's own returns one, or offers the same attributes.
 
@@ -41,6 +57,10 @@ class Source:
         call reads many examples. None where they are read one by one.
       decode: TensorFlow graph function, (stored bytes, window=None) to the image that `load` gives. There is one where
         there is a `read_many`.
+      parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
+      original: the source of whose images the examples are changed copies; None where they are images themselves.
+      original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
+      with_original: from another source of the same images to the same copies of it, as of images that are turned.
     """
 
     name: str
@@ -58,6 +78,10 @@ class Source:
     identity: str = ""
     read_many: Callable | None = None
     decode: Callable | None = None
+    parts: tuple[Part, ...] = ()
+    original: "Source | None" = None
+    original_index: Callable[[np.ndarray], np.ndarray] | None = None
+    with_original: "Callable[[Source], Source] | None" = None
 
     @property
     def num_classes(self) -> int:

@@ -8,6 +8,8 @@ from ns_jax.data.sources.base import Source
 
 def oriented(source: Source) -> Source:
     """The source with its images turned; one that does not store files, or of one's own, stays as it is."""
+    if isinstance(source, Source) and source.original is not None and source.with_original is not None:
+        return source.with_original(oriented(source.original))
     if not isinstance(source, Source) or source.encoded is None:
         return source
     encoded, load = source.encoded, source.load

@@ -8,6 +8,10 @@
   arrayrecord:GLOB, tfrecord:GLOB, wds:GLOB, parquet:GLOB   images in shards, see ns_jax/data/sources/shards.py
   tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
   solar_cells:SPLIT              photographs of whole and defective cells, of the package elpv-dataset
+  corrupted:SIZE[+MARGIN]:SOURCE the images of another source with the 15 corruptions of ImageNet-C at 5 severities
+  perturbed:SIZE[+MARGIN]:SOURCE the images of another source as the 10 perturbation sequences of ImageNet-P
+  imagenet_c:PATH                ImageNet-C's folders: CORRUPTION/SEVERITY/CLASS/image
+  imagenet_p:PATH                ImageNet-P's folders: PERTURBATION/CLASS/video.mp4, or a folder of frames for a video
   svhn:SPLIT                     house numbers as the official code prepares them: train, holdout, extra, test
   package.module:function:REST   one of your own: function(REST, data_dir) -> Source
 
@@ -37,6 +41,10 @@ SOURCES = Registry(
         "wds": "ns_jax.data.sources.shards:open_wds",
         "parquet": "ns_jax.data.sources.shards:open_parquet",
         "object": "ns_jax.data.sources.objects:open_object",
+        "corrupted": "ns_jax.data.sources.corrupted:open_corrupted",
+        "perturbed": "ns_jax.data.sources.perturbed:open_perturbed",
+        "imagenet_c": "ns_jax.data.sources.imagenet_c:open_imagenet_c",
+        "imagenet_p": "ns_jax.data.sources.imagenet_p:open_imagenet_p",
         "solar_cells": "ns_jax.data.sources.solar_cells:open_solar_cells",
         "svhn": "ns_jax.data.sources.svhn:open_svhn",
         "tfds": "ns_jax.data.sources.tfds:open_tfds",

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ns_jax.data import pipeline
 from ns_jax.data.ops.registry import Augmentation
+from ns_jax.data.sampling import labels_of
 from ns_jax.data.sources.registry import open_source
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
@@ -90,6 +91,9 @@ def test_a_label_out_of_range_is_named(tmp_path):
     message = r"a label is none of the 3 classes \(index, label counted from 0\) 1 3$"
     with pytest.raises(UserError, match=message):
         list(pipeline.eval_batches(source, np.arange(3), VIEW, 3))
+    with pytest.raises(UserError, match=message):
+        labels_of(source, np.arange(3))
+    assert labels_of(source, np.array([2, 0])).tolist() == [1, 0]
     with pytest.raises(UserError, match=message):
         list(
             pipeline.train_batches(
