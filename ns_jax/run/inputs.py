@@ -113,9 +113,11 @@ class Inputs:
         """As `open`. Raises UserError for a source without classes."""
         source = self.open(field)
         if not source.num_classes:
+            in_shards = bool(getattr(source, "identity", ""))
+            hint = "; ".join(source.notes) if in_shards else "put the images into one sub-folder per class"
             raise UserError(
-                f"data.{field}={source.name} has no classes, and labels are needed here: put the images into one "
-                "sub-folder per class"
+                f"data.{field}={source.name} has no classes, and labels are needed here: "
+                f"{hint or 'its records have none'}"
             )
         return source
 

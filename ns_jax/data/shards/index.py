@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -96,12 +96,22 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _places(shards: list[Shard], cache_dir: str) -> list[epath.Path]:
-    """Folders in which an index may lie, in order."""
+class Place(NamedTuple):
+    """Where an index may lie: NAME.npz in a folder."""
+
+    folder: epath.Path
+    name: str
+
+
+def _places(kind: str, pattern: str, shards: list[Shard], settings: dict, cache_dir: str) -> list[Place]:
+    """Where an index may lie, in order. Beside the shards it does not depend on where they are, and moves with them."""
     user = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    beside = os.path.dirname(shards[0].path)
-    places = [beside, cache_dir, os.path.join(os.path.expanduser(user), "ns_jax", "shards")]
-    return [epath.Path(place) for place in places if place]
+    about = [FORMAT_VERSION, kind, settings, os.path.basename(pattern), pattern.count("/")]
+    beside = f".ns_jax_index-{_digest(about)[:16]}"
+    elsewhere = f".ns_jax_index-{_digest([*about, os.path.abspath(pattern)])[:16]}"
+    folders = [cache_dir, os.path.join(os.path.expanduser(user), "ns_jax", "shards")]
+    first = Place(epath.Path(os.path.dirname(shards[0].path) or "."), beside)
+    return [first, *(Place(epath.Path(folder), elsewhere) for folder in folders if folder)]
 
 
 def open_index(source: str, kind: str, pattern: str, shards: list[Shard], settings: dict, cache_dir: str) -> Index:
@@ -110,26 +120,26 @@ def open_index(source: str, kind: str, pattern: str, shards: list[Shard], settin
     Raises:
       UserError: a shard is damaged, has no images, or its records have another layout than those of the others.
     """
-    key = _digest([FORMAT_VERSION, kind, os.path.basename(pattern), pattern.count("/"), settings])[:16]
-    name = f".ns_jax_index-{key}"
-    old = None
-    for place in _places(shards, cache_dir):
-        kept = _read_kept(place, name, kind, shards)
+    places, old = _places(kind, pattern, shards, settings, cache_dir), None
+    for place in places:
+        kept = _read_kept(*place, kind, shards)
         if kept is not None and kept.shards == shards:
             return kept
         old = old or kept
-    return _learn(source, kind, shards, settings, old, _writable_place(source, shards, cache_dir, name), name)
+    return _learn(source, kind, shards, settings, old, *_writable(source, places))
 
 
-def _writable_place(source: str, shards: list[Shard], cache_dir: str, name: str) -> epath.Path:
-    places = _places(shards, cache_dir)
+def _writable(source: str, places: list[Place]) -> Place:
+    """The first of some places that can be written."""
     for place in places:
         try:
-            check_writable(place / name)
+            check_writable(place.folder / place.name)
             return place
         except (OSError, tf.errors.OpError):
             continue
-    raise UserError(f"{source}: what is learned about its shards can be kept nowhere: make {places[-1]} writable")
+    raise UserError(
+        f"{source}: what is learned about its shards can be kept nowhere: make {places[-1].folder} writable"
+    )
 
 
 def _read_kept(place: epath.Path, name: str, kind: str, shards: list[Shard]) -> Index | None:
