@@ -14,8 +14,11 @@ def oriented(source: Source) -> Source:
         return source
     encoded, load = source.encoded, source.load
 
+    def decode_upright(content, window=None):
+        return decode_image(content, window, exif_orientation=True)
+
     def load_upright(index, window=None):
         label = load(index)[1]  # TensorFlow leaves out the image, which nothing reads
-        return decode_image(encoded(index), window, exif_orientation=True), label
+        return decode_upright(encoded(index), window), label
 
-    return dataclasses.replace(source, load=load_upright)
+    return dataclasses.replace(source, load=load_upright, decode=decode_upright)

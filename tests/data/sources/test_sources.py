@@ -155,7 +155,10 @@ def test_a_source_of_ones_own():
     assert open_source(f"{__name__}:data_dir_as_name").name == "|"
 
 
-KINDS = "mnist5k, folder, manifest, hf, object, corrupted, perturbed, imagenet_c, imagenet_p, solar_cells, svhn, tfds"
+KINDS = (
+    "mnist5k, folder, manifest, hf, arrayrecord, tfrecord, wds, parquet, object, corrupted, perturbed, imagenet_c, "
+    "imagenet_p, solar_cells, svhn, tfds"
+)
 
 
 @pytest.mark.parametrize(
