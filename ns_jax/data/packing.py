@@ -155,7 +155,8 @@ def _serialized(image: bytes, label: int, name: bytes) -> bytes:
     features = {"image": bytes_feature(image), "id": bytes_feature(name)}
     if label >= 0:
         features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)  # else another process may write other bytes
 
 
 def sha256_of(path: str) -> str:

@@ -52,9 +52,15 @@ def test_a_folder(photos, tmp_path):
     assert contents(packed) == {write.jpeg(number): number % 2 for number in range(11)}
     assert not packed.may_be_broken and pipeline.readable_examples(packed, 0, tmp_path).tolist() == list(range(11))
     reader = array_record_module.ArrayRecordReader(str(out / "images-00001-of-00004.array_record"))
-    first = tf.train.Example.FromString(reader.read([0])[0]).features.feature
-    assert first["id"].bytes_list.value[0] == b"cat/08.jpg"
+    first = tf.train.Example.FromString(reader.read([0])[0])
+    assert first.features.feature["id"].bytes_list.value[0] == b"cat/08.jpg"
+    # The order of features within a record would otherwise differ from process to process.
+    assert all(map(is_in_fixed_order, reader.read_all()))
     assert not (out / ".pack").exists() and verify(out) == []
+
+
+def is_in_fixed_order(record: bytes) -> bool:
+    return tf.train.Example.FromString(record).SerializeToString(deterministic=True) == record
 
 
 def all_bytes(folder):
