@@ -73,6 +73,14 @@ def read_json(path: epath.Path) -> Any:
         raise UserError(f"{path} is damaged ({error}); delete it and run again") from None
 
 
+def read_json_object(path: epath.Path) -> dict[str, Any]:
+    """As `read_json`, of a file that holds an object: raises UserError for any other value, too."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (it holds no object); delete it and run again")
+    return value
+
+
 def package_folder(module: str) -> epath.Path | None:
     """Folder of an installed package, of which no code runs; None where there is none."""
     spec = importlib.util.find_spec(module)

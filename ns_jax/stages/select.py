@@ -23,16 +23,19 @@ from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
 
 
-def require_current(paths: IterationPaths) -> Selection:
+def require_current(iteration: Iteration) -> Selection:
     """The selection of an iteration's pseudo-labels.
 
     Raises:
-      UserError: the labels or the selection are missing, or are not of the same teacher.
+      UserError: the labels or the selection are missing, or are not of the same teacher, or of another config.
     """
+    paths = iteration.paths
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     for sidecar, stage in ((store, "label"), (selection, "select")):
         if not sidecar.is_complete():
             raise UserError(f"{sidecar.folder} is not complete: run the {stage} stage first")
+    for sidecar, verb in ((store, "label"), (selection, "select")):
+        iteration.require_own(str(sidecar.folder), sidecar.manifest(), "config", f"delete it to {verb} again")
     if selection.manifest()["teacher"] != store.manifest()["teacher"]:
         raise UserError(f"{selection.folder} was made from the labels of another teacher: delete it to select again")
     return selection
@@ -57,8 +60,10 @@ def run(iteration: Iteration) -> None:
     config, paths = iteration.config, iteration.paths
     if not Selection(paths.selection).is_complete():
         rule, choose = chooser(iteration)
-        on_process_zero(lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed))
-    manifest = require_current(paths).manifest()
+        on_process_zero(
+            lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed, iteration.fingerprints[0])
+        )
+    manifest = require_current(iteration).manifest()
     kept = list(zip(manifest["class_names"], manifest["per_class_after"], strict=True))
     empty = [name for name, count in kept if not count]
     too_few = [f"{name} ({count})" for name, count in kept if count < config.min_images_of_class]
@@ -124,7 +129,7 @@ def threshold(iteration: Iteration) -> float:
     return max(config.min_confidence, confidence)
 
 
-def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int) -> None:
+def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int, made_by: str) -> None:
     """Chooses among an iteration's labels and writes the selection.
 
     Args:
@@ -133,6 +138,7 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
       choose: PseudoLabels to uint32 [N] copies.
       share: of the chosen copies that is kept, drawn at random.
       seed: of all random draws.
+      made_by: fingerprint of the config.
 
     Raises:
       UserError: the labels are not complete, or no image is chosen.
@@ -152,6 +158,7 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
     selection.write_manifest(
         {
             "teacher": of_labels["teacher"],
+            "config": made_by,
             "ranges": of_labels["ranges"],
             "class_names": of_labels["class_names"],
             "rule": rule,
