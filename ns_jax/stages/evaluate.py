@@ -97,7 +97,7 @@ def about(iteration: Iteration, name: str, kind: str, source: Source, skipped: i
     if iteration.teacher is not None:
         result["unlabeled_ratio"] = iteration.config.unlabeled_ratio
     if iteration.has_stored_labels:
-        selected = Selection(iteration.paths.selection).manifest()
+        selected = Selection(iteration.paths.selection).manifest("pseudo_labels", "kept")
         result |= {"pseudo_labels": selected["pseudo_labels"], "pseudo_labels_kept": selected["kept"]}
     return result
 

@@ -22,6 +22,7 @@ from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
+from ns_jax.run.sidecars import check_labels
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
 from ns_jax.stages.select import check_given_selection, given_selection
@@ -42,14 +43,17 @@ def run(iteration: Iteration) -> None:
         owner["temperature"] = temperature
     if iteration.selection_from is not None:
         owner["selection"] = fingerprint(open_given(iteration.selection_from, source))
+    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     if store.is_complete():
         _check_owner(store, owner)
+        if store.manifest()["ranges"] != [list(bounds) for bounds in ranges]:
+            raise UserError(f"{store.folder} is not of the {source.count} images of {source.name}: delete it")
+    if store.is_whole():
         iteration.require_own(str(store.folder), store.manifest(), "config", "delete it to label again")
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
     usable, given = iteration.inputs.usable(source), given_selection(iteration, source)
     indices = usable.indices if given is None else np.intersect1d(usable.indices, given.indices, assume_unique=True)
-    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     on_process_zero(lambda: _check_config(iteration, store))
     claim = owner | {"config": iteration.fingerprints[0]} | {"ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
@@ -68,7 +72,8 @@ def run(iteration: Iteration) -> None:
         "class_names": list(teacher["class_names"]),
         "skipped": usable.num_broken,
     }
-    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest))
+    digests = check_labels(store, len(ranges), len(teacher["class_names"]))
+    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest | {"sha256": digests}))
     chosen = f" (those of {given.folder})" if given else ""
     iteration.say(
         "label",
@@ -197,7 +202,7 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
 
 def _check_owner(store: LabelStore, owner: dict) -> None:
     """Complete labels count only if they are of the same teacher, and of the images of the same selection."""
-    manifest = store.manifest()
+    manifest = store.manifest("teacher", "ranges", "count", "class_names")
     for key, what in (
         ("teacher", "labeled by another teacher"),
         ("selection", "labeled for another selection"),

@@ -44,6 +44,7 @@ from ns_jax.run.settings import (
     unlabeled_augmentation,
     unlabeled_batch_size,
 )
+from ns_jax.run.sidecars import check_unchanged
 from ns_jax.run.stages import Stage
 from ns_jax.run.training import Training, make_training
 from ns_jax.stages.label import check_teacher, make_teacher
@@ -153,6 +154,8 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
     if iteration.has_stored_labels:
         store, selection = LabelStore(iteration.paths.labels), require_current(iteration)
         check_classes("the teacher", store.manifest()["class_names"], labeled)
+        for sidecar in (store, selection):
+            check_unchanged(sidecar)
         table = join(store, selection, unlabeled.ids)
         return Lessons(Examples(unlabeled, table.source_index), table, None)
     predictor = make_teacher(iteration)

@@ -12,6 +12,7 @@ from ns_jax.errors import UserError
 from ns_jax.experiment.chain import only_stages
 from ns_jax.experiment.fields import validate
 from ns_jax.experiment.saved import save_config
+from ns_jax.files import read_json, write_json
 from ns_jax.models.registry import get_architecture
 from ns_jax.run import orchestrate
 from tests.interop.weights import random_artifact
@@ -95,6 +96,44 @@ def test_a_model_and_checkpoints_of_another_config_are_not_adopted(adopted, teac
     (adopted / "model").rmtree()
     with pytest.raises(UserError, match=f"/checkpoints {BY_ANOTHER} to train again"):
         orchestrate.run(other(teacher), adopted)
+
+
+@pytest.mark.parametrize("folder", ["labels", "selection"])
+def test_a_flipped_bit_is_noticed_and_mended(run, teacher, tmp_path, folder):
+    workdir = epath.Path(tmp_path) / "w"
+    shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("model", "checkpoints"))
+    path = workdir / folder / "shard-00000.npy"
+    before = path.read_bytes()
+    path.write_bytes(before[:-40] + bytes([before[-40] ^ 1]) + before[-39:])
+    with pytest.raises(UserError, match=f"{path} is damaged .its SHA-256 .* delete it and run again, with all stages"):
+        orchestrate.run(student(teacher), workdir)
+    path.unlink()
+    stages = STAGES[: STAGES.index("select") + 1]
+    orchestrate.run(student(teacher, stages), workdir)
+    assert path.read_bytes() == before
+    for name in ("labels", "selection"):
+        assert (workdir / name / "manifest.json").read_bytes() == (run / name / "manifest.json").read_bytes()
+
+
+def test_a_manifest_that_leaves_out_images_is_noticed(run, teacher, tmp_path):
+    workdir = epath.Path(tmp_path) / "w"
+    shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("model", "checkpoints"))
+    path = workdir / "labels" / "manifest.json"
+    manifest = read_json(path)
+    for change, words in (
+        ({"ranges": [[0, 500]]}, "/labels is not of the 1000 images of mnist5k:test: delete it"),
+        ({"ranges": [[0, 10.5]]}, "ranges is no list of"),
+        ({"ranges": [[1, 1000]]}, "ranges do not follow each other from 0 on"),
+        ({"class_names": 3}, "class_names is no list of names"),
+        ({"sha256": []}, "sha256 is no list of one for each of 1 shards"),
+    ):
+        write_json(path, manifest | change)
+        with pytest.raises(UserError, match=words):
+            orchestrate.run(student(teacher), workdir)
+    for content in ("{}", "[]", "null", "{"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="labels/manifest.json is damaged"):
+            orchestrate.run(student(teacher), workdir)
 
 
 def test_the_same_run_goes_on(run, teacher, capsys):
