@@ -7,7 +7,7 @@ from ns_jax.errors import UserError
 from ns_jax.evaluators.predictions import write_predictions
 from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.experiment.chain import VALIDATION
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero
 from ns_jax.parallel.mesh import check_divides
@@ -48,8 +48,8 @@ def run(iteration: Iteration) -> None:
                     write_predictions(iteration.paths.predictions(name), predictions)
                 write_json(path, result)
             barrier(f"evaluate: {name} is written")
-        result = read_json(path)
-        if result["model"] != fingerprint:
+        result = read_json_object(path)
+        if result.get("model") != fingerprint:
             raise UserError(f"{path} is of another model than {iteration.result}: delete it to evaluate again")
         iteration.say("evaluate", describe(name, result))
 

@@ -139,3 +139,19 @@ def test_a_manifest_that_leaves_out_images_is_noticed(run, teacher, tmp_path):
 def test_the_same_run_goes_on(run, teacher, capsys):
     orchestrate.run(student(teacher), run)
     assert capsys.readouterr().out.count("done before") == 2
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "{", "[" * 100_000])
+@pytest.mark.parametrize(
+    "name", ["data/labeled.json", "labels/claim.json", "selection/manifest.json", "model/model.json"]
+)
+def test_damaged_files_of_a_run_are_one_line(run, teacher, tmp_path, name, content):
+    workdir = epath.Path(tmp_path) / "w"
+    shutil.copytree(run, workdir)
+    if name == "labels/claim.json":
+        if content == "{}":
+            pytest.skip("as of version 0.1, whose claims say less: the labels are of another teacher")
+        (workdir / "labels" / "manifest.json").unlink()
+    (workdir / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} (is damaged|was not written by this project)"):
+        orchestrate.run(student(teacher), workdir)
