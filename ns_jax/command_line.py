@@ -11,7 +11,8 @@ from ml_collections import ConfigDict, config_dict, config_flags
 from ml_collections.config_flags import tuple_parser
 
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import EVALUATION, FIELDS, SECTIONS, Unset, unknown_field, value_of
+from ns_jax.experiment.evaluations import every_option
+from ns_jax.experiment.fields import FIELDS, SECTIONS, Unset, unknown_field, value_of
 from ns_jax.experiment.opening import open_config
 
 FLAGS = flags.FLAGS
@@ -103,10 +104,11 @@ def make_room(config: ConfigDict, field: str) -> None:
     with config.unlocked():
         if part == "evaluations":
             entry = _entry(config.evaluations, name)
-            if inner not in EVALUATION and inner not in entry:
-                raise UserError(f"{field}: an evaluation has {', '.join(EVALUATION)}")
+            known = every_option()
+            if inner not in known and inner not in entry:
+                raise UserError(f"{field}: an evaluation has {', '.join(known)}")
             if inner not in entry:
-                entry[inner] = EVALUATION[inner][0]
+                entry[inner] = known[inner][0]
         elif part == "chain":
             if name not in config.chain:
                 have = ", ".join(config.chain) or "there is none"

@@ -110,7 +110,12 @@ def deduplicate(unlabeled: str, against: Sequence[str], out, distance: int, data
     from ns_jax.report.progress import StageProgress
 
     method = perceptual_hash()[1] if distance >= 0 else ""
-    sources = [open_source(unlabeled, data_dir, labels=False), *(open_source(name, data_dir) for name in against)]
+    others = {}
+    for name in against:
+        source = open_source(name, data_dir)
+        source = getattr(source, "original", None) or source  # of changed copies, the images themselves
+        others[source.name] = source
+    sources = [open_source(unlabeled, data_dir, labels=False), *others.values()]
     hashed, broken = [], []
     for source in sources:
         with StageProgress(source.name, source.count, unit="images") as progress:

@@ -4,7 +4,7 @@ import os
 
 from absl import app, flags, logging
 
-from ns_jax.command_line import fail, one_line, parse_flags
+from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
 from ns_jax.interrupt import end_at_interrupt
@@ -14,25 +14,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder for everything that the run makes. An interrupted run continues there.")
 flags.DEFINE_bool("distributed", False, "One of several hosts; cluster and addresses are found by jax.distributed.")
 flags.mark_flags_as_required(["config", "workdir"])
-
-
-def join_hosts() -> None:
-    """Starts jax.distributed: with JAX_NUM_PROCESSES and JAX_PROCESS_ID where they are set, else as it finds."""
-    import jax
-
-    given = {}
-    for name in ("num_processes", "process_id"):
-        if text := os.environ.get(f"JAX_{name.upper()}"):
-            if not text.isdecimal():
-                raise UserError(f"JAX_{name.upper()}={text!r} is not a number")
-            given[name] = int(text)
-    try:
-        jax.distributed.initialize(**given)
-    except ValueError as error:
-        raise UserError(
-            f"--distributed: {one_line(error)} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-        ) from None
 
 
 def main(argv) -> None:
@@ -55,6 +36,8 @@ def main(argv) -> None:
             logging.set_verbosity(logging.WARNING)
         set_up(workdir, config.compilation_cache_dir)
         if FLAGS.distributed:
+            from ns_jax.parallel.start import join_hosts  # jax takes seconds to import
+
             join_hosts()
         from ns_jax.run import orchestrate
 

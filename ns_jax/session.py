@@ -19,13 +19,30 @@ def set_up(workdir, compilation_cache_dir: str = "") -> None:
       compilation_cache_dir: '': $JAX_COMPILATION_CACHE_DIR, else in the workdir.
     """
     import jax
-    import tensorflow as tf
 
-    for kind in ("GPU", "TPU"):
-        tf.config.set_visible_devices([], kind)
+    with stderr_closed():
+        import tensorflow as tf
+
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
+        tf.constant(0)  # starts its runtime, which has something to say, too
     cache = compilation_cache_dir or os.environ.get("JAX_COMPILATION_CACHE_DIR")
     jax.config.update("jax_compilation_cache_dir", cache or str(workdir / "compilation_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextlib.contextmanager
+def stderr_closed() -> Iterator[None]:
+    """Drops what libraries write to stderr: TensorFlow greets with lines that no level of its log turns off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ print(json.dumps(failed))
 
 
 def commands() -> dict[str, list[list[str]]]:
-    """{module: arguments of its commands}; launch/'s and those of report.tables are run by other tests."""
+    """{module: arguments of its commands}; launch/'s and those of `report` are run by other tests."""
     unique = {}
     for path in (REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))):
         for command in re.findall(r"python -m (\w+\.(?:\\\n|[^`\n])*)", path.read_text()):
@@ -41,6 +41,7 @@ def commands() -> dict[str, list[list[str]]]:
         module, *arguments = shlex.split(command, comments=True)
         by_module[module].append(arguments)
     by_module.pop("ns_jax.report.tables")
+    by_module.pop("ns_jax.report.robustness")
     return by_module
 
 

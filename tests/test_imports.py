@@ -25,7 +25,7 @@ LAYERS = (
     {"session"},
     {"fitting"},
     {"__init__"},
-    {"main", "fit", "plan", "predict", "convert", "deduplicate", "label_next"},
+    {"main", "evaluate", "fit", "plan", "predict", "convert", "deduplicate", "label_next", "pack"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT = {  # outside package -> who may

@@ -45,6 +45,14 @@ def file_sha256(path: epath.Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of(variables: Mapping) -> str:
+    """SHA-256 of the names and the bytes of weights; of files of other libraries, which do not say theirs."""
+    digest = hashlib.sha256()
+    for key, value in sorted(flatten_dict(dict(variables), sep="/").items()):
+        digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
 def save_artifact(folder: epath.Path, variables: dict, metadata: dict) -> None:
     """Writes the weights, then the metadata: a folder with metadata is complete.
 

@@ -6,7 +6,8 @@ is noised. A process takes its part of every batch, and a restart begins at the 
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ from ns_jax.errors import UserError
 from ns_jax.files import read_json_object, write_json
 
 MIN_PARALLEL_CALLS = 16
+READ_TOGETHER = 32  # examples, where a source reads many with one call
 MIN_SIDE = 8  # pixels: of less, nothing is left after a few strides
 
 
@@ -57,6 +59,53 @@ def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
     calls = max(MIN_PARALLEL_CALLS, usable_cores())
     function = tf.autograph.experimental.do_not_convert(function)
     return dataset.map(function, num_parallel_calls=calls, deterministic=True).with_options(options)
+
+
+def map_examples(dataset: tf.data.Dataset, source: Source, locate: Callable, make: Callable) -> tf.data.Dataset:
+    """Makes examples in parallel and in order; a source that can reads many of them with one call.
+
+    Args:
+      dataset: of what `locate` takes.
+      source: of the examples.
+      locate: graph function, an element to a dictionary with `index`, int64 scalar into the source.
+      make: graph function (dictionary, load) to an example, where load(window=None) gives (image, label).
+    """
+    read_many = getattr(source, "read_many", None)
+    if read_many is None:
+
+        def locate_and_make(element):
+            request = locate(element)
+            return make(request, lambda *window: source.load(request["index"], *window))
+
+        return parallel_map(dataset, locate_and_make)
+
+    def read(requests):
+        content, label = read_many(requests["index"])
+        return requests, content, label
+
+    def make_of_stored(request, content, label):
+        return make(request, lambda *window: (source.decode(content, *window), label))
+
+    located = parallel_map(dataset, locate).batch(READ_TOGETHER)
+    return parallel_map(parallel_map(located, read).unbatch(), make_of_stored)
+
+
+def named_error(error: tf.errors.OpError) -> UserError | None:
+    """The UserError that was raised in TensorFlow's threads, or that an assertion there states; None for others."""
+    reason = re.search(r"UserError: ([^\n]*)", error.message)
+    if reason is None:
+        return None
+    return UserError(re.sub(r"\]? \[(\S+)\]", r" \1", reason[1]).rstrip("]"))
+
+
+def arrays_of(dataset: tf.data.Dataset) -> Iterator:
+    """Yields the elements as NumPy arrays. Raises UserError where reading raised one, in TensorFlow's threads."""
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.OpError as error:
+        if (named := named_error(error)) is None:
+            raise
+        raise named from None
 
 
 def train_batches(
@@ -101,34 +150,38 @@ def train_batches(
     if with_clean is None:
         with_clean = clean_view is not None
 
-    def make(local):
+    def locate(local):
         step, row = local // per_process, local % per_process
         position = step * batch_size + rows.start + row
         example = shuffled_position(position, len(examples), stream_key)
-        image_seed = tf.stack([tf.constant(stream_key, tf.int64), position])
-        image, label = source.load(table[example], train_window(augmentation, view, image_seed))
-        result = {"image": train_image(image, augmentation, view, image_seed), "label": label, "example": example}
+        return {"index": table[example], "position": position, "example": example}
+
+    def make(request, load):
+        image_seed = tf.stack([tf.constant(stream_key, tf.int64), request["position"]])
+        image, label = load(train_window(augmentation, view, image_seed))
+        image = train_image(image, augmentation, view, image_seed)
+        result = {"image": image, "label": label, "example": request["example"]}
         if with_clean:
-            result["clean"], _ = _load_clean(source, table[example], clean_view)
+            result["clean"], _ = _load_clean(load, clean_view)
         return result
 
     dataset = tf.data.Dataset.range(start_step * per_process, num_steps * per_process)
-    dataset = parallel_map(dataset, make).batch(per_process, drop_remainder=True).prefetch(4)
-    return dataset.as_numpy_iterator()
+    dataset = map_examples(dataset, source, locate, make).batch(per_process, drop_remainder=True).prefetch(4)
+    return arrays_of(dataset)
 
 
-def _load_clean(source: Source, index, view: View | None):
-    """Image or array without noise, and label, of one index."""
+def _load_clean(load: Callable, view: View | None):
+    """Image or array without noise, and label; `load` as in `map_examples`."""
     if view is None:
-        return source.load(index)
-    image, label = source.load(index, center_window(view))
+        return load()
+    image, label = load(center_window(view))
     return resize(image, view), label
 
 
-def _load_noised(source: Source, index, view: View | None, augmentation: Augmentation, seed: int):
+def _load_noised(load: Callable, index, view: View | None, augmentation: Augmentation, seed: int):
     """Image or array as for training, its noise drawn by its index, and label. Images are float32."""
     image_seed = tf.stack([tf.constant(stream_seed(seed, "teacher"), tf.int64), index])
-    image, label = source.load(index, train_window(augmentation, view, image_seed))
+    image, label = load(train_window(augmentation, view, image_seed))
     image = train_image(image, augmentation, view, image_seed)
     return (image if view is None else tf.cast(image, tf.float32)), label
 
@@ -155,16 +208,14 @@ def eval_batches(
       [batch_size], -1 where padded}.
     """
 
-    def make(index):
-        if noise is None:
-            image, label = _load_clean(source, index, view)
-        else:
-            image, label = _load_noised(source, index, view, *noise)
+    def make(request, load):
+        index = request["index"]
+        image, label = _load_clean(load, view) if noise is None else _load_noised(load, index, view, *noise)
         return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    dataset = parallel_map(dataset, make)
-    for batch in dataset.batch(batch_size).prefetch(2).as_numpy_iterator():
+    dataset = map_examples(dataset, source, lambda index: {"index": index}, make)
+    for batch in arrays_of(dataset.batch(batch_size).prefetch(2)):
         missing = batch_size - len(batch["index"])
         if missing:
             batch = {key: _pad_rows(value, missing) for key, value in batch.items()}
@@ -186,10 +237,15 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
       UserError: more images cannot be used than `max_broken_fraction` allows.
     """
     everything = np.arange(source.count, dtype=np.int64)
+    original = getattr(source, "original", None)
+    if original is not None:  # its images are read once, not once for every copy
+        readable = readable_examples(original, max_broken_fraction, cache_dir)
+        return everything[np.isin(source.original_index(everything), readable)]
     if not source.may_be_broken:
         return everything
-    ids = source.ids(everything)
-    key = hashlib.sha256(b"\0".join([*ids.tolist(), source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
+    identity = getattr(source, "identity", "")
+    of_examples = [identity.encode()] if identity else source.ids(everything).tolist()
+    key = hashlib.sha256(b"\0".join([*of_examples, source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
         known, is_news = read_json_object(cache), False
@@ -199,7 +255,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
         broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
         write_json(cache, {"source": source.name, "indices": broken.tolist(), "small": small.tolist()})
     unusable = np.union1d(broken, small)
-    names = [ids[index].decode(errors="replace") for index in unusable]
+    names = [name.decode(errors="replace") for name in source.ids(unusable).tolist()]
     if len(unusable) > max_broken_fraction * source.count:
         reasons = [f"{len(broken)} of {source.count} images cannot be decoded"] if len(broken) else []
         if len(small):

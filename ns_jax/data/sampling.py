@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ns_jax.data.pipeline import parallel_map
+from ns_jax.data.pipeline import arrays_of, map_examples
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 
@@ -19,8 +19,8 @@ def labels_of(source: Source, indices: np.ndarray) -> np.ndarray:
     if known is not None:
         return np.asarray(known, np.int32)[indices]
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    labels = parallel_map(dataset, lambda index: source.load(index)[1]).as_numpy_iterator()
-    return np.fromiter(labels, np.int32, len(indices))
+    labels = map_examples(dataset, source, lambda index: {"index": index}, lambda _, load: load()[1])
+    return np.fromiter(arrays_of(labels), np.int32, len(indices))
 
 
 def training_draws(source: Source, indices: np.ndarray, class_sampling: str = "natural") -> np.ndarray:

@@ -9,6 +9,8 @@ from ns_jax.evaluators.predictions import MAX_PROBABILITIES, Predictions
 from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import gather_rows, sum_over_hosts
 
+NUMBERED = 1000  # classes of ImageNet, whose folders may have numbers as names
+
 
 def subset_columns(class_names: tuple[str, ...], subset: tuple[str, ...]) -> np.ndarray:
     """Places of the classes of `subset` among a model's, int64; all of them where `subset` is empty.
@@ -25,9 +27,43 @@ def subset_columns(class_names: tuple[str, ...], subset: tuple[str, ...]) -> np.
 
 
 def label_columns(source: Source, class_names: tuple[str, ...]) -> np.ndarray:
-    """The place among `class_names` of each of the source's classes, -1 for one that is not there."""
+    """The place among `class_names` of each of the source's classes, -1 for one that is not there.
+
+    Of ImageNet, folders may also have the number of a class as name, as those of ImageNet-V2 do.
+    """
     places = {name: place for place, name in enumerate(class_names)}
+    if len(class_names) == NUMBERED and not any(name in places for name in source.class_names):
+        places = {str(number): number for number in range(NUMBERED)}
     return np.array([places.get(name, -1) for name in source.class_names])
+
+
+def labels_among(source: Source, class_names: tuple[str, ...], may_lack: bool = False) -> np.ndarray:
+    """As `label_columns`.
+
+    Args:
+      source: labeled.
+      class_names: those that count.
+      may_lack: whether classes of the source that are not there are allowed where nobody knows whether they have
+        images; `check_labels` then finds those that do.
+
+    Raises:
+      UserError: a class of the source is not there, and has images.
+    """
+    columns = label_columns(source, class_names)
+    missing, labels = columns < 0, getattr(source, "labels", None)
+    if labels is not None:
+        missing = missing & (np.bincount(labels, minlength=len(columns)) > 0)
+    elif may_lack:
+        return columns
+    check_labels(source, class_names, np.where(missing, -1, 0), np.arange(len(columns)))
+    return columns
+
+
+def check_labels(source: Source, class_names: tuple[str, ...], columns: np.ndarray, labels: np.ndarray) -> None:
+    """Raises UserError where one of the labels int [N] has no place, -1 in `columns`, among the classes that count."""
+    if (columns[labels] < 0).any():
+        name = source.class_names[labels[int(np.argmin(columns[labels]))]]
+        raise UserError(f"{source.name} has the class {name!r}, which is none of the {len(class_names)} that count")
 
 
 def rank_of_label(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -57,13 +93,11 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
     """
     columns = subset_columns(predictor.class_names, tuple(options.get("classes", ())))
     answers = tuple(predictor.class_names[column] for column in columns)
-    place_of_label = label_columns(source, answers)
-    if (place_of_label < 0).any():
-        missing = source.class_names[int(np.argmin(place_of_label))]
-        raise UserError(f"{source.name} has the class {missing!r}, which is none of the {len(answers)} that count")
+    place_of_label = labels_among(source, answers, may_lack=len(columns) < len(predictor.class_names))
     counts, nll = np.zeros(3, np.int64), np.zeros(1)  # counts: examples, top-1, top-5
     keep, kept = len(indices) * len(answers) <= MAX_PROBABILITIES, []
     for probs, labels, places in predictor.every_example(source, indices):
+        check_labels(source, answers, place_of_label, labels)
         labels = place_of_label[labels]
         if len(columns) < len(predictor.class_names):
             probs = probs[:, columns]

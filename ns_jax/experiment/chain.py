@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
 from ns_jax.experiment.constraints import FOLDER_NAME
-from ns_jax.experiment.fields import EVALUATION, FIELDS, has_validation, unknown_field
+from ns_jax.experiment.evaluations import EVALUATION, options_of
+from ns_jax.experiment.fields import FIELDS, has_validation, unknown_field
 
 # Names in a workdir that are not an iteration's.
 TAKEN = ("choice.json", "compilation_cache", "config.json", "data", "folds", "logs", "report")
@@ -112,7 +113,9 @@ def _complete_evaluations(config: ConfigDict) -> None:
         if not isinstance(evaluation, ConfigDict):
             raise UserError(f"evaluations.{name} is {evaluation!r}: it must be a dictionary, {{}} for the defaults")
         with evaluation.unlocked():
-            for key, (default, _, _) in EVALUATION.items():
+            kind = evaluation.get("type", EVALUATION["type"][0])
+            known = options_of(kind) if isinstance(kind, str) else EVALUATION
+            for key, (default, _, _) in known.items():
                 if key not in evaluation:
                     evaluation[key] = default
 

@@ -39,6 +39,21 @@ def number(interval: str) -> Constraint:
     return check
 
 
+def numbers(interval: str) -> Constraint:
+    """Returns the constraint to a tuple of at least one number, each within an interval, and no two equal."""
+    of_each = number(interval)
+
+    def check(value: Any) -> str:
+        if not isinstance(value, tuple | list) or not value:
+            return "must be a tuple of numbers, as (2, 4)"
+        problems = [problem for item in value if (problem := of_each(item))]
+        if problems:
+            return f"{problems[0]}, each"
+        return "" if len(set(value)) == len(value) else "must not have a number twice"
+
+    return check
+
+
 def one_of(*choices: str) -> Constraint:
     """Returns the constraint to some strings."""
     return lambda value: "" if value in choices else f"must be one of {', '.join(choices)}"

@@ -25,6 +25,7 @@ from ns_jax.experiment.constraints import (
     some_names,
     text,
 )
+from ns_jax.experiment.evaluations import EVALUATION, options_of
 from ns_jax.registry import is_import_path
 
 # What a field affects, where it is not the result of a run.
@@ -248,13 +249,6 @@ TABLE = (
                                                           "names in `chain` in order; (): by the numbers they end in"),
 )  # fmt: skip
 
-# Each entry of the field `evaluations` becomes WORKDIR/.../evaluations/NAME.json, and holds:
-EVALUATION = {
-    "type":    ("classification", name,           "evaluator of ns_jax/evaluators, or an import path"),
-    "data":    ("",               text,           "source; '': data.test"),
-    "classes": ((),               distinct_names, "names of classes: only between them is chosen; (): all"),
-}  # fmt: skip
-
 FIELDS = {row[0]: Field(*row) for row in TABLE}
 SECTIONS = {field.partition(".")[0] for field in FIELDS if "." in field}
 
@@ -328,13 +322,14 @@ def check_each_field(config: ConfigDict, has_teacher: bool) -> None:
 def check_evaluations(config: ConfigDict, has_teacher: bool) -> None:
     for title, evaluation in config.evaluations.items():
         require(FOLDER_NAME.fullmatch(title), f"evaluations: {title!r} is no name for a file (letters, digits, -, _)")
-        for key, (_, constraint, _) in EVALUATION.items():
+        known = options_of(evaluation.type) if isinstance(evaluation.type, str) else EVALUATION
+        for key, (_, constraint, _) in known.items():
             problem = constraint(evaluation[key])
             require(not problem, f"evaluations.{title}.{key}={show(evaluation[key])} {problem}")
         # An evaluator from elsewhere may have options of its own.
         if not is_import_path(evaluation.type):
-            surplus = sorted(set(evaluation) - set(EVALUATION))
-            require(not surplus, f"evaluations.{title}: there is no {surplus[:1]}, only {', '.join(EVALUATION)}")
+            surplus = sorted(set(evaluation) - set(known))
+            require(not surplus, f"evaluations.{title}: there is no {surplus[:1]}, only {', '.join(known)}")
 
 
 # --- Checks of several fields, one function each -------------------------------------------------------

@@ -76,8 +76,8 @@ def parse_duration(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
         raise UserError(f"budget={text!r}: write a time as 30m, 2h or 1h30m")
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if seconds <= 0:
-        raise UserError(f"budget={text!r}: there is no time in it")
+    if seconds < START_SECONDS:
+        raise UserError(f"budget={text!r}: the start alone takes {describe_duration(START_SECONDS)}: give it minutes")
     return seconds
 
 

@@ -1,7 +1,8 @@
 """A trained model over any number of examples, every one of them exactly once, on all devices of all hosts."""
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -91,18 +92,43 @@ class Predictor:
           UserError: the model's probabilities are not finite.
           Stopped: a host had a SIGTERM.
         """
+        predict = lambda variables, examples, labels, ids: self._predict(variables, examples, ids)
+        for probs, labels, places in self.run(predict, source, indices, num_batches):
+            if not np.isfinite(probs).all():
+                raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")
+            yield probs, labels, places
+
+    def run(self, program: Callable, source: Source, indices: np.ndarray, num_batches: int) -> Iterator[tuple]:
+        """As `__call__`, of another function of the model.
+
+        Args:
+          program: jitted, (variables, batch [N, ...], labels int32 [N], ids int32 [N]) -> array [N, ...], split over
+            the devices by batch; labels and ids of padding are 0 and -1.
+          source: of the examples.
+          indices: of this host's.
+          num_batches: see `num_batches`.
+
+        Raises:
+          Stopped: a host had a SIGTERM.
+        """
         noise = None if self.noise is None else (self.noise.augmentation, self.noise.seed)
         batches = eval_batches(source, indices, self.view, self.batch_size_of_host, noise)
         for _ in range(num_batches):
             if must_stop():
                 raise Stopped("stopped by SIGTERM; start again to continue")
             batch = next(batches, None) or self._empty_batch()
-            examples, ids = to_global(self.mesh, (batch["image"], batch["index"].astype(np.int32)))
-            probs = to_host(self._predict(self.variables, examples, ids))
+            host_batch = (batch["image"], batch["label"].astype(np.int32), batch["index"].astype(np.int32))
+            outputs = to_host(program(self.variables, *to_global(self.mesh, host_batch)))
             real = batch["index"] >= 0
-            if not np.isfinite(probs[real]).all():
-                raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")
-            yield probs[real], batch["label"][real], batch["index"][real]
+            yield outputs[real], batch["label"][real], batch["index"][real]
+
+    def without_crop(self) -> "Predictor":
+        """The same model on whole images: of those that have been cut to a square before."""
+        if self.view is None:
+            raise UserError(f"the model {self.name} takes arrays, and this evaluation is of images")
+        other = copy.copy(self)
+        other.view = dataclasses.replace(self.view, crop_padding=0)
+        return other
 
     def _empty_batch(self) -> dict:
         rows = self.batch_size_of_host
@@ -113,8 +139,9 @@ class Predictor:
             "index": np.full(rows, -1),
         }
 
-    def every_example(self, source: Source, indices: np.ndarray) -> Iterator[tuple]:
-        """This host's share of `indices`, a list that all hosts give alike; yields as `__call__` does."""
+    def every_example(self, source: Source, indices: np.ndarray, program: Callable | None = None) -> Iterator[tuple]:
+        """This host's share of `indices`, a list that all hosts give alike; yields as `__call__` or `run` does."""
         hosts = jax.process_count()
         num_batches = self.num_batches(-(-len(indices) // hosts))
-        return self(source, indices[jax.process_index() :: hosts], num_batches)
+        own = indices[jax.process_index() :: hosts]
+        return self(source, own, num_batches) if program is None else self.run(program, source, own, num_batches)

@@ -10,14 +10,15 @@ from ns_jax.files import write_bytes
 from ns_jax.report.results import wilson_interval
 
 
-def _new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 3.6)):
+def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 3.6)):
     """(figure, its axes), drawn without a screen and without pyplot's global state."""
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=rows == columns == 1)
 
 
-def _save(figure, path) -> None:
+def save(figure, path) -> None:
+    """Writes a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     write_bytes(path, buffer.getvalue())
@@ -25,7 +26,7 @@ def _save(figure, path) -> None:
 
 def plot_accuracy(results: list[dict], path) -> None:
     """Draws test top-1 per iteration with its 95 % interval; `results` as in `results_table`."""
-    figure, axis = _new_figure()
+    figure, axis = new_figure()
     top1 = np.array([result["top1"] for result in results])
     ends = np.array([wilson_interval(result["correct"], result["count"]) for result in results])
     axis.errorbar(
@@ -46,12 +47,12 @@ def plot_accuracy(results: list[dict], path) -> None:
     axis.set_ylabel("test top-1, %")
     axis.set_title(f"Accuracy per iteration ({results[0]['count']:,} test images, 95 % intervals)")
     axis.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) -> None:
     """Draws a histogram of the teachers' confidence, one line per iteration, with the filter's threshold."""
-    figure, axis = _new_figure()
+    figure, axis = new_figure()
     for name, values in confidences.items():
         axis.hist(values, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
     axis.axvline(threshold, color="black", linestyle="--", label=f"kept above {threshold:g}")
@@ -59,12 +60,12 @@ def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) 
     axis.set_ylabel("unlabeled images")
     axis.set_yscale("log")
     axis.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], path) -> None:
     """Draws images per class: pseudo-labeled, and trained on after filter and balance (copies counted)."""
-    figure, axis = _new_figure()
+    figure, axis = new_figure()
     order = np.argsort(-before)
     x = np.arange(len(before))
     axis.bar(x - 0.2, before[order], 0.4, label="pseudo-labeled")
@@ -74,17 +75,17 @@ def plot_balance(before: np.ndarray, after: np.ndarray, class_names: list[str], 
     axis.set_xlabel("class by pseudo-label")
     axis.set_ylabel("images")
     axis.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_samples(images: list[np.ndarray], titles: list[str], path) -> None:
     """Draws a sheet of pseudo-labeled images, uint8 [H, W, 3] each."""
     columns = 10
     rows = -(-len(images) // columns)
-    figure, axes = _new_figure(rows, columns, (columns, 1.3 * rows))
+    figure, axes = new_figure(rows, columns, (columns, 1.3 * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
         axis.imshow(image)
         axis.set_title(title, fontsize=7)
-    _save(figure, path)
+    save(figure, path)

@@ -53,6 +53,8 @@ class Table:
       figures: heading of `Row.figures`.
       rows: in the paper's order.
       ours: heading of this project's column, '' for a table without results.
+      measure: what stands in it: 'EVALUATION:KEY' of results; {0} is a row's first label, {1} its second, and so on.
+      more: further columns of this project, (heading, measure) each.
       notes: below the table.
       no_config: why rows without a key have none.
     """
@@ -64,8 +66,15 @@ class Table:
     figures: tuple[str, ...]
     rows: tuple[Row, ...]
     ours: str = "ours: top-1 %"
+    measure: str = "test:top1"
+    more: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     no_config: str = ""
+
+    @property
+    def measures(self) -> tuple[tuple[str, str], ...]:
+        """(heading, measure) of each of this project's columns."""
+        return ((self.ours, self.measure), *self.more) if self.ours else ()
 
 
 @functools.cache
@@ -77,6 +86,7 @@ def paper_tables() -> dict[str, Table]:
 
 def _table(entry: dict) -> Table:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    values["more"] = tuple(tuple(column) for column in entry.get("more", ()))
     return Table(**values | {"rows": tuple(_row(*row) for row in entry["rows"])})
 
 

@@ -12,7 +12,7 @@ from ns_jax.data import pipeline
 from ns_jax.data.duplicates.sidecar import Exclusion, read_exclusion
 from ns_jax.data.holdout import part_of_each
 from ns_jax.data.sampling import labels_of
-from ns_jax.data.sources.base import Source, digest_of_ids
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
 from ns_jax.files import read_json_object, write_json
@@ -149,7 +149,7 @@ class Inputs:
         if not labeled.may_be_broken or not unlabeled.may_be_broken:
             return
         is_same = labeled.name == unlabeled.name or (
-            labeled.stamp == unlabeled.stamp != "" and digest_of_ids(labeled) == digest_of_ids(unlabeled)
+            labeled.stamp == unlabeled.stamp != "" and identity_of(labeled) == identity_of(unlabeled)
         )
         if is_same:
             raise UserError(
@@ -215,7 +215,7 @@ class Inputs:
             "source": source.name,
             "count": source.count,
             "class_names": list(source.class_names),
-            "ids": digest_of_ids(source),
+            "ids": identity_of(source),
         }
         if field == "unlabeled" and self.exclude:
             exclusion = self._read_exclusion(source)

@@ -17,6 +17,7 @@ from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.write import write_report
 from ns_jax.run.choice import choose_iteration
 from ns_jax.run.iteration import Iteration, make_iteration
+from ns_jax.run.paths import IterationPaths
 from ns_jax.run.stages import Stage, get_stage
 from ns_jax.run.took import recorded
 
@@ -71,7 +72,7 @@ def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:
 
 def make_plan(config: ConfigDict, workdir: epath.Path) -> list[Iteration]:
     """The iterations of a config: those of each fold of cross-validation, then those that count."""
-    opened, plan = OpenSources(config.data.dir), []
+    opened, plan = OpenSources(config.data.dir, str(IterationPaths(workdir, workdir).data_cache)), []
     for fold in range(config.validation_folds):
         plan += _make_chain(config, workdir, opened, fold)
     return plan + _make_chain(config, workdir, opened)

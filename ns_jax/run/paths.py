@@ -50,6 +50,10 @@ class IterationPaths:
         """Result of the evaluation called `name`."""
         return self.folder / "evaluations" / f"{name}.json"
 
+    def evaluation_parts(self, name: str) -> epath.Path:
+        """Folder of the parts of the evaluation called `name`, if it is made in parts."""
+        return self.folder / "evaluations" / f"{name}.parts"
+
     def predictions(self, name: str) -> epath.Path:
         """Predictions of the evaluation called `name`, image by image."""
         return self.folder / "evaluations" / f"{name}.npz"

@@ -4,6 +4,7 @@ from ns_jax.artifact.metadata import network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+from ns_jax.evaluators.parts import IncompleteError, Parts, measure
 from ns_jax.evaluators.predictions import write_predictions
 from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.experiment.chain import VALIDATION
@@ -25,9 +26,9 @@ def run(iteration: Iteration) -> None:
     """Runs what is missing and writes one JSON file an evaluation, after the predictions that it is of.
 
     Raises:
-      UserError: a result in the folder is of another model.
+      UserError: a result in the folder is of another model; or, after all others, something is missing for one.
     """
-    config, predictor = iteration.config, None
+    config, predictor, problems = iteration.config, None, []
     fingerprint = read_metadata(iteration.result)["fingerprint"]
     for name, options in config.evaluations.items():
         path = iteration.paths.evaluation(name)
@@ -39,7 +40,11 @@ def run(iteration: Iteration) -> None:
                 result = about(iteration, name, options.type, source, 0) | measured
             else:
                 predictor = predictor or make_predictor(iteration)
-                result = evaluate(iteration, name, options, predictor)
+                try:
+                    result = evaluate(iteration, name, options, predictor)
+                except IncompleteError as error:
+                    problems.append(f"{name}: {error}")
+                    continue
             predictions = result.pop("predictions", None)
             if name == VALIDATION and predictions is not None:
                 result |= calibration_of(predictions)
@@ -52,6 +57,8 @@ def run(iteration: Iteration) -> None:
         if result.get("model") != fingerprint:
             raise UserError(f"{path} is of another model than {iteration.result}: delete it to evaluate again")
         iteration.say("evaluate", describe(name, result))
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 def make_predictor(iteration: Iteration) -> Predictor:
@@ -67,9 +74,15 @@ def evaluate(iteration: Iteration, name: str, options, predictor: Predictor) -> 
     field = options.data or "test"
     source = iteration.inputs.open_labeled(field)
     indices = iteration.inputs.evaluated(field, source)
-    measured = EVALUATIONS.get(options.type)(predictor, source, indices, options)
-    skipped = source.count - len(iteration.inputs.readable(source))
-    return about(iteration, name, options.type, source, skipped) | measured
+    description = about(iteration, name, options.type, source, source.count - len(iteration.inputs.readable(source)))
+    parts_of = {"model": description["model"], "test": source.name, "options": as_json(options)}
+    parts = Parts(iteration.paths.evaluation_parts(name), parts_of)
+    return description | measure(EVALUATIONS.get(options.type), predictor, source, indices, options, parts)
+
+
+def as_json(options) -> dict:
+    """The options of an evaluation as JSON gives them back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.to_dict().items()}
 
 
 def has_folds(iteration: Iteration) -> bool:
@@ -121,8 +134,10 @@ def check(iteration: Iteration) -> None:
     config = iteration.config
     check_divides("eval_batch_size", config.eval_batch_size, iteration.mesh)
     for options in config.evaluations.values():
-        EVALUATIONS.get(options.type)
+        function = EVALUATIONS.get(options.type)
         source = iteration.inputs.open_labeled(options.data or "test")
+        if check_source := getattr(function, "check_source", None):
+            check_source(source)
         if "train" in config.stages and not options.data:
             labeled = iteration.inputs.open_labeled("labeled")
             check_classes(labeled.name, labeled.class_names, source)

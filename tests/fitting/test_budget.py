@@ -18,7 +18,7 @@ def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m30", "30 minutes", "-5m", "0m", "1h30"])
+@pytest.mark.parametrize("text", ["", "30", "m30", "30 minutes", "-5m", "0m", "30s", "1h30"])
 def test_no_durations(text):
     with pytest.raises(UserError, match="budget="):
         parse_duration(text)

@@ -61,7 +61,9 @@ def test_table(name):
     assert len(rows) == len(table.rows)
     assert all(len(row) == len(header) for row in rows)
     if table.ours:
-        assert {row[-1] for row in rows} == {"-"}
+        ours = len(table.labels) + len(table.figures)
+        assert {cell for row in rows for cell in row[ours:]} == {"-"}
+        assert len(header) == ours + 1 + len(table.more)
 
 
 def test_unverified_figures_are_marked():
@@ -75,10 +77,37 @@ def test_runs_stand_beside_the_paper(tmp_path):
     run(tmp_path / "b" / "iteration_1", "16/student", 0.791, type="classification")
     run(tmp_path / "c", "16/teacher", 0.5, "folder:/test", file="evaluation.json")  # version 0.1
     run(tmp_path / "d", "", 0.1)
-    results = tables.find_results(str(tmp_path / "*"))
+    results = tables.find_measured(str(tmp_path / "*"))
     _, (teacher, student) = tables.build(TABLES["16"], results)
     assert teacher == ["supervised", "77.6~", "93.8~", "50.0 (folder:/test)"]
     assert student[-1] == "78.8 ± 0.4, 2 runs (tfds:imagenet2012/validation)"
+
+
+def test_robustness_stands_beside_the_paper(tmp_path):
+    """Of a run's evaluations and of a folder that ns_jax.evaluate has written, which has results of its own."""
+    key, of_set = "7/iteration 3", "imagenet_c:/c"
+    for name, kind, more in (
+        ("imagenet_a", "own_classes", {"top1": 0.8371, "top5": 0.95}),
+        ("imagenet_c_224", "corruptions", {"mce": 30.04, "mean_top1": 0.765}),
+        ("imagenet_p_299", "perturbations", {"mfr": 12.24}),
+        ("fgsm", "fgsm", {"epsilon_0": 0.884, "epsilon_2": 0.8}),
+        ("imagenet", "classification", {"top1": 0.884}),
+    ):
+        result = {"paper_row": key, "test": of_set, "evaluation": name, "type": kind} | more
+        place = "evaluations" if name == "fgsm" else "."
+        path = tmp_path / "results" / place / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result))
+    measured = tables.find_measured(str(tmp_path / "*"))
+
+    def ours(table, row):
+        _, rows = tables.build(TABLES[table], measured)
+        return [text.removesuffix(f" ({of_set})") for text in rows[row][-len(TABLES[table].measures) :]]
+
+    assert ours("1", 1) == ["88.4", "83.7", "-", "12.2"]
+    assert ours("2", -1) == ["88.4"] and ours("3", -1) == ["83.7", "95.0"]
+    assert ours("4", 5) == ["30.0", "76.5"] and ours("4", 7) == ["-", "-"] and ours("5", -1) == ["12.2"]
+    assert ours("fgsm", 6) == ["80.0"] and ours("fgsm", 7) == ["-"] and ours("fgsm", -1) == ["-"]
 
 
 def test_only_the_classification_called_test_counts(tmp_path):

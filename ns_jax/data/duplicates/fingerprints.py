@@ -13,7 +13,7 @@ from etils import epath
 
 from ns_jax.data.decode import decode_image
 from ns_jax.data.pipeline import parallel_map
-from ns_jax.data.sources.base import Source, digest_of_ids
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
 
@@ -103,7 +103,7 @@ def stored_fingerprints(
     if not source.stamp:
         return fingerprints(source, distance, progress)
     method = perceptual_hash()[1] if distance >= 0 else "none"
-    key = repr([source.name, digest_of_ids(source), source.stamp, method])
+    key = repr([source.name, identity_of(source), source.stamp, method])
     path = beside.with_name(f"{beside.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy")
     if not path.exists():
         records = fingerprints(source, distance, progress)

@@ -3,7 +3,7 @@
 One JSON object a line. The first is about the whole:
 
   format_version  1
-  unlabeled       {source, count, ids (SHA-256, see `digest_of_ids`), broken}
+  unlabeled       {source, count, ids (SHA-256, see `identity_of`), broken}
   against         [the same of each other source]
   distance        most bits in which perceptual hashes of near-duplicates differ; -1: no near-duplicates
   method          name and version of the perceptual hash
@@ -24,7 +24,7 @@ import numpy as np
 from etils import epath
 
 from ns_jax.data.duplicates.matching import KINDS
-from ns_jax.data.sources.base import Source, digest_of_ids
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
 from ns_jax.files import is_file, write_bytes
 
@@ -81,7 +81,7 @@ def write_sidecar(
       method: as above.
     """
     about = [
-        {"source": source.name, "count": source.count, "ids": digest_of_ids(source), "broken": len(indices)}
+        {"source": source.name, "count": source.count, "ids": identity_of(source), "broken": len(indices)}
         for source, indices in zip((unlabeled, *against), broken, strict=True)
     ]
     header = {
@@ -171,7 +171,7 @@ def _check_source(path: epath.Path, about: dict[str, Any], source: Source) -> No
     """Raises UserError unless a sidecar is of a source as it is now."""
     if about["source"] != source.name:
         raise UserError(f"{path} is of the images of {about['source']}, not of {source.name}: run {COMMAND} on these")
-    if (about["count"], about["ids"]) != (source.count, digest_of_ids(source)):
+    if (about["count"], about["ids"]) != (source.count, identity_of(source)):
         raise UserError(
             f"{path} is of {about['count']} images that {source.name} held, and now it holds {source.count}, or "
             f"others: run {COMMAND} again"

@@ -15,6 +15,22 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A run of examples of a source that belong together, as those of one corruption at one severity.
+
+    Attributes:
+      name: as 'fog/3'.
+      start, stop: indices of its examples.
+      frames: how many of them, one after the other, show the same image; 1 where each is an image of its own.
+    """
+
+    name: str
+    start: int
+    stop: int
+    frames: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set that is read by index. A source of one's own returns one, or offers the same attributes.
 
@@ -36,6 +52,15 @@ class Source:
       groups: text of each example, [count]: examples of one group are split together; None where there are none.
       weights: float32 [count], how often an example is drawn beside others; None: all alike.
       notes: what a user is to know about it, a sentence each.
+      identity: text that changes with the examples; where it is '', `identity_of` makes one of all ids.
+      read_many: TensorFlow graph function, int64 indices [N] to (stored bytes, string [N]; int32 labels [N]): one
+        call reads many examples. None where they are read one by one.
+      decode: TensorFlow graph function, (stored bytes, window=None) to the image that `load` gives. There is one where
+        there is a `read_many`.
+      parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
+      original: the source of whose images the examples are changed copies; None where they are images themselves.
+      original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
+      with_original: from another source of the same images to the same copies of it, as of images that are turned.
     """
 
     name: str
@@ -50,6 +75,13 @@ class Source:
     groups: tuple[str, ...] | None = None
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    identity: str = ""
+    read_many: Callable | None = None
+    decode: Callable | None = None
+    parts: tuple[Part, ...] = ()
+    original: "Source | None" = None
+    original_index: Callable[[np.ndarray], np.ndarray] | None = None
+    with_original: "Callable[[Source], Source] | None" = None
 
     @property
     def num_classes(self) -> int:
@@ -60,6 +92,11 @@ class Source:
 def digest_of_ids(source: Source) -> str:
     """SHA-256 of the ids of all examples in order: of which examples a source is."""
     return hashlib.sha256(b"\0".join(source.ids(np.arange(source.count)).tolist())).hexdigest()
+
+
+def identity_of(source: Source) -> str:
+    """Of which examples a source is: what it says of itself, or else the digest of its ids."""
+    return getattr(source, "identity", "") or digest_of_ids(source)
 
 
 CONTRACT = ("name", "count", "class_names", "num_classes", "load", "ids", "stamp", "may_be_broken")

@@ -5,8 +5,13 @@
   manifest:FILE[:SPLIT]          a table, CSV or Parquet: path, and label, group, split, weight where there are any
   hf:PATH[:SPLIT]                a data set of the package datasets, as its save_to_disk writes it
   object:NAME                    any Python object with a length and an index, see ns_jax/data/sources/objects.py
+  arrayrecord:GLOB, tfrecord:GLOB, wds:GLOB, parquet:GLOB   images in shards, see ns_jax/data/sources/shards.py
   tfds:NAME[/CONFIG]/SPLIT       a TensorFlow Datasets builder; SPLIT in its notation, as train[:10%]
   solar_cells:SPLIT              photographs of whole and defective cells, of the package elpv-dataset
+  corrupted:SIZE[+MARGIN]:SOURCE the images of another source with the 15 corruptions of ImageNet-C at 5 severities
+  perturbed:SIZE[+MARGIN]:SOURCE the images of another source as the 10 perturbation sequences of ImageNet-P
+  imagenet_c:PATH                ImageNet-C's folders: CORRUPTION/SEVERITY/CLASS/image
+  imagenet_p:PATH                ImageNet-P's folders: PERTURBATION/CLASS/video.mp4, or a folder of frames for a video
   svhn:SPLIT                     house numbers as the official code prepares them: train, holdout, extra, test
   package.module:function:REST   one of your own: function(REST, data_dir) -> Source
 
@@ -31,12 +36,21 @@ SOURCES = Registry(
         "folder": "ns_jax.data.sources.folder:open_folder",
         "manifest": "ns_jax.data.sources.manifest:open_manifest",
         "hf": "ns_jax.data.sources.hugging_face:open_hugging_face",
+        "arrayrecord": "ns_jax.data.sources.shards:open_array_record",
+        "tfrecord": "ns_jax.data.sources.shards:open_tfrecord",
+        "wds": "ns_jax.data.sources.shards:open_wds",
+        "parquet": "ns_jax.data.sources.shards:open_parquet",
         "object": "ns_jax.data.sources.objects:open_object",
+        "corrupted": "ns_jax.data.sources.corrupted:open_corrupted",
+        "perturbed": "ns_jax.data.sources.perturbed:open_perturbed",
+        "imagenet_c": "ns_jax.data.sources.imagenet_c:open_imagenet_c",
+        "imagenet_p": "ns_jax.data.sources.imagenet_p:open_imagenet_p",
         "solar_cells": "ns_jax.data.sources.solar_cells:open_solar_cells",
         "svhn": "ns_jax.data.sources.svhn:open_svhn",
         "tfds": "ns_jax.data.sources.tfds:open_tfds",
     },
 )
+IN_SHARDS = ("arrayrecord", "tfrecord", "wds", "parquet")  # they keep what they have learned
 
 
 def _split_import_path(name: str) -> tuple[str, str] | None:
@@ -52,13 +66,14 @@ def _split_import_path(name: str) -> tuple[str, str] | None:
     return path, rest
 
 
-def open_source(name: str, data_dir: str = "", labels: bool = True) -> Source:
+def open_source(name: str, data_dir: str = "", labels: bool = True, cache_dir: str = "") -> Source:
     """Opens the data set that `name` describes, as it is now.
 
     Args:
       name: see the top of this module.
       data_dir: where TFDS keeps its data sets; empty: its default.
       labels: False: sub-folders need not be classes, because nobody asks for labels.
+      cache_dir: where what is learned about shards is kept if not beside them.
 
     Raises:
       UserError: an unknown kind, a missing package or folder, an empty folder, or a function of one's own that
@@ -67,6 +82,8 @@ def open_source(name: str, data_dir: str = "", labels: bool = True) -> Source:
     kind, colon, rest = name.partition(":")
     if kind == "folder" and colon and not labels:
         return SOURCES.get(kind)(rest, data_dir, labels=False)
+    if colon and kind in IN_SHARDS:
+        return SOURCES.get(kind)(rest, data_dir, cache_dir=cache_dir)
     if colon and kind in SOURCES:
         return SOURCES.get(kind)(rest, data_dir)
     own = _split_import_path(name)
@@ -89,8 +106,8 @@ class OpenSources:
     Listing a large folder takes a while, and a run is not meant to notice that its data change under it.
     """
 
-    def __init__(self, data_dir: str = ""):
-        self._data_dir = data_dir
+    def __init__(self, data_dir: str = "", cache_dir: str = ""):
+        self._data_dir, self._cache_dir = data_dir, cache_dir
         self._opened: dict[tuple[str, bool, bool], Source] = {}
         self._corrections: dict[str, Corrections] = {}
         self._corrected: dict[tuple[str, str, str, bool], Source] = {}
@@ -100,7 +117,7 @@ class OpenSources:
         """The source called `name`, see `open_source`; its images turned as their EXIF data say, where asked for."""
         key = (name, labels, exif_orientation)
         if key not in self._opened:
-            source = open_source(name, self._data_dir, labels)
+            source = open_source(name, self._data_dir, labels, self._cache_dir)
             self._opened[key] = oriented(source) if exif_orientation else source
         return self._opened[key]
 

@@ -155,12 +155,18 @@ def test_a_source_of_ones_own():
     assert open_source(f"{__name__}:data_dir_as_name").name == "|"
 
 
+KINDS = (
+    "mnist5k, folder, manifest, hf, arrayrecord, tfrecord, wds, parquet, object, corrupted, perturbed, imagenet_c, "
+    "imagenet_p, solar_cells, svhn, tfds"
+)
+
+
 @pytest.mark.parametrize(
     "name, message",
     [
         ("imagenet", "write KIND:REST"),
-        ("zip_:x", "one of mnist5k, folder, manifest, hf, object, solar_cells, svhn, tfds"),
-        ("tdfs:mnist:3.0.1/train", "one of mnist5k, folder, manifest, hf, object, solar_cells, svhn, tfds, as tfds"),
+        ("zip_:x", f"one of {KINDS}"),
+        ("tdfs:mnist:3.0.1/train", f"one of {KINDS}, as tfds"),
         ("mnist5k:train", "has the splits"),
         ("tfds:no_such_set/train", "no data set 'no_such_set'"),
         ("tfds:mnist", "name a split, as in tfds:mnist/train"),

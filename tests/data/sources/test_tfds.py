@@ -36,6 +36,24 @@ class NsJaxShapes(tfds.core.GeneratorBasedBuilder):
             yield number, {"image": np.full((4, 4, 3), number, np.uint8), "label": number % 2}
 
 
+class NsJaxUnlabeled(tfds.core.GeneratorBasedBuilder):
+    """Seven images in shards, without labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "name": tfds.features.Text()})
+        return self.dataset_info_from_configs(features=features)
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(7):
+            yield number, {"image": np.full((4 + number, 5, 3), number, np.uint8), "name": f"{number}"}
+
+
 class NsJaxTexts(tfds.core.GeneratorBasedBuilder):
     """Has no images."""
 
@@ -75,6 +93,19 @@ def test_configurations_versions_and_splits(data_dir, name, count):
     assert source.ids(np.array([1]))[0] == f"{name.removeprefix('tfds:')}#1".encode()
 
 
+def test_images_without_labels_and_many_at_a_time(data_dir):
+    whole = open_source("tfds:ns_jax_unlabeled/train", data_dir, labels=False)
+    part = open_source("tfds:ns_jax_unlabeled/train[2:6]", data_dir, labels=False)
+    assert (whole.count, whole.class_names, part.count) == (7, (), 4)
+    everything, labels = whole.read_many(tf.range(7, dtype=tf.int64))
+    assert labels.numpy().tolist() == [-1] * 7 and len(set(everything.numpy().tolist())) == 7
+    some, _ = part.read_many(tf.constant([3, 0], tf.int64))
+    assert some.numpy().tolist() == [everything[5].numpy(), everything[2].numpy()]
+    image, label = part.load(tf.constant(1, tf.int64))
+    np.testing.assert_array_equal(image, decode_image(everything[3]))
+    assert int(label) == -1
+
+
 @pytest.mark.parametrize(
     "name, message",
     [
@@ -82,7 +113,7 @@ def test_configurations_versions_and_splits(data_dir, name, count):
         ("tfds:ns_jax_shapes/few/test", "cannot read split 'test' .*there are train"),
         ("tfds:ns_jax_shapes/none/train", "has no configuration 'none'; there are many, few"),
         ("tfds:ns_jax_shapes:9.9.9/train", "cannot open 'ns_jax_shapes:9.9.9'"),
-        ("tfds:ns_jax_texts/train", "needs the features image and label; the data set has text"),
+        ("tfds:ns_jax_texts/train", "needs the feature image; the data set has text"),
     ],
 )
 def test_what_a_data_set_does_not_have(data_dir, name, message):
