@@ -39,7 +39,7 @@ def get_config():
 
     c.labeled_batch_size = 20
     c.unlabeled_ratio = 3
-    c.base_learning_rate = 0.016
+    c.base_learning_rate = 0.003  # a start is not to be forgotten
     c.train_epochs = 30.0
     c.head_epochs = 8.0  # first the new head, then all of it
     c.warmup_epochs = 3.0
@@ -61,7 +61,7 @@ def get_config():
     # Half the labeled images a step, so twice the rate per labeled image: the same rate as the teacher's.
     student = {
         "labeled_batch_size": 10,
-        "base_learning_rate": 0.032,
+        "base_learning_rate": 0.006,
         "train_epochs": 20.0,
         "head_epochs": 4.0,
         "warmup_epochs": 2.0,

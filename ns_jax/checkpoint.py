@@ -1,6 +1,7 @@
 """Checkpoints of a run. The only importer of orbax."""
 
 import logging as std_logging
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -28,9 +29,18 @@ class Checkpoints:
       keep: how many stay.
       owner: teacher fingerprint; checkpoints with another owner are rejected.
       metadata: of the model in them, with which `read_ema` opens one.
+      made_by: from the metadata of a checkpoint that was there to whether this run's config made it.
     """
 
-    def __init__(self, folder: epath.Path, keep: int, owner: str = "", metadata: dict | None = None):
+    def __init__(
+        self,
+        folder: epath.Path,
+        keep: int,
+        owner: str = "",
+        metadata: dict | None = None,
+        made_by: Callable[[dict], bool] = lambda metadata: True,
+    ):
+        self._made_by = made_by
         self.folder, self.keep, self.owner, self.metadata = epath.Path(folder), keep, owner, metadata
         # Orbax logs every step of every save, and whole traces of errors that it raises here anyway.
         std_logging.getLogger("absl").addFilter(_is_not_of_orbax)
@@ -93,6 +103,10 @@ class Checkpoints:
         metadata, problem = self._read_item(step, METADATA_ITEM, ocp.args.JsonRestore())
         if problem := _verdict_of_all(problem):
             return None, problem
+        if not isinstance(metadata, dict) or not {"of", "shapes", "checksums"} <= metadata.keys():
+            return None, "it does not say what it holds"
+        if not self._made_by(metadata.get("model") or {}):
+            raise UserError(f"{self.folder} was made by another config than this run has: delete it to train again")
         if metadata["of"] != self.owner:
             raise UserError(f"{self.folder} is of a student of another teacher: delete it to train again")
         if metadata["shapes"] != _shapes(like):

@@ -38,9 +38,22 @@ def new_file(path: epath.Path) -> Iterator[Any]:
             if "://" not in str(path):  # else a power cut can leave the name without the data
                 os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except Exception:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: epath.Path) -> None:
+    """Makes the names in a local folder last through a power cut, where the system can do that."""
+    if "://" in str(folder):
+        return
+    with contextlib.suppress(OSError):  # not of every file system
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def is_file(path: epath.Path) -> bool:
@@ -69,8 +82,17 @@ def read_json(path: epath.Path) -> Any:
     """The value in a JSON file. Raises UserError, with its path, for one that cannot be read."""
     try:
         return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again") from None
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or lists in lists without end
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); delete it and run again") from None
+
+
+def read_json_object(path: epath.Path) -> dict[str, Any]:
+    """As `read_json`, of a file that holds an object: raises UserError for any other value, too."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (it holds no object); delete it and run again")
+    return value
 
 
 def package_folder(module: str) -> epath.Path | None:

@@ -19,6 +19,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv) -> None:
     if len(argv) > 1:
         fail(UserError(f"unexpected argument {argv[1]!r}"))
+    if not FLAGS.workdir:
+        fail(UserError("--workdir is empty: name a folder for everything that the run makes"))
     config = FLAGS.config
     with one_line_errors(FLAGS.workdir, FLAGS.distributed):
         from ns_jax.experiment.chain import only_stages

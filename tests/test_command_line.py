@@ -13,6 +13,7 @@ from ns_jax.errors import UserError
 from ns_jax.experiment.fingerprint import flatten
 from ns_jax.experiment.opening import open_config
 from ns_jax.experiment.workdir import claim_workdir
+from tests import command
 from tests.conftest import REPO
 
 PARSE = """
@@ -201,3 +202,12 @@ def test_a_file_that_makes_no_config(text, words, tmp_path):
 def test_a_path_to_no_config(spec, words):
     with pytest.raises(UserError, match=words):
         open_config(spec)
+
+
+def test_an_empty_workdir_is_refused(tmp_path):
+    command.assert_one_line_error(command.run(""), "--workdir is empty")
+
+
+def test_a_config_that_raises_a_keyboard_interrupt_is_one_line(tmp_path):
+    (tmp_path / "c.py").write_text("def get_config():\n    raise KeyboardInterrupt\n")
+    command.assert_one_line_error(command.run(tmp_path / "w", config=tmp_path / "c.py"), "c.py, line 2: Keyboard")

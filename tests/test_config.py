@@ -483,3 +483,23 @@ def test_a_config_json_that_is_none(saved, message, tmp_path):
     with pytest.raises(UserError, match=message):
         claim_workdir(epath.Path(tmp_path), mnist5k.get_config())
     assert (tmp_path / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("base_learning_rate", 1e300),
+        ("base_learning_rate", 1e-320),
+        ("rmsprop_epsilon", 1e-320),
+        ("weight_decay", 1e300),
+        ("logit_adjustment", 1e308),
+        ("decay_epochs", 1e-320),
+        ("layer_decay", 1e-320),
+    ],
+)
+def test_numbers_that_float32_does_not_hold_are_refused(field, value):
+    config = mnist5k.get_config("smoke")
+    config[field] = value
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert f"{field}={value} must be at " in str(caught.value)

@@ -7,16 +7,18 @@ and width. It is known before the image is decoded, and of a JPEG nothing else i
 import tensorflow as tf
 
 from ns_jax.data import pillow
+from ns_jax.data.image_size import header_of, little_endian, refuse_too_large, starts_with
 
-# First bytes of the formats that Pillow decodes: WebP, TIFF in both byte orders, and AVIF from its fifth byte on.
-_WEBP, _TIFF, _AVIF = b"RIFF", (b"II*\0", b"MM\0*"), (b"ftypavif", b"ftypavis")
+# Bytes by which the formats that Pillow decodes are known, and where they are: WebP, TIFF in both byte orders, AVIF.
+_FOR_PILLOW = ((0, b"RIFF"), (0, b"II*\0"), (0, b"MM\0*"), (4, b"ftypavif"), (4, b"ftypavis"))
 
 
 def decode_image(encoded, window=None, exif_orientation: bool = False):
     """Decodes an image to uint8 [H, W, 3], within `window` if there is one.
 
-    TensorFlow decodes JPEG, PNG, GIF and BMP, and Pillow WebP, TIFF and AVIF (`ns_jax/data/pillow.py`). Of several
-    pictures in a file it is the first, alpha is left out, and of 16 bits the upper 8 are taken.
+    TensorFlow decodes JPEG, PNG, GIF and BMP, and Pillow WebP, TIFF, AVIF and BMPs with a palette
+    (`ns_jax/data/pillow.py`). Of several pictures in a file it is the first, alpha is left out, and of 16 bits the
+    upper 8 are taken.
 
     Where a JPEG's colours have a lower resolution, the outermost pixels of a window differ a little
     from those of the whole image, as in the official tpu code (noisystudent's decodes all of it).
@@ -46,7 +48,9 @@ def _decode_window(encoded, window, exif_orientation: bool = False):
         return _decode_all(encoded, exif_orientation)
 
     def decode_part():
-        return tf.image.decode_and_crop_jpeg(encoded, window(tf.io.extract_jpeg_shape(encoded)), channels=3)
+        return tf.image.decode_and_crop_jpeg(
+            refuse_too_large(encoded), window(tf.io.extract_jpeg_shape(encoded)), channels=3
+        )
 
     return tf.cond(tf.io.is_jpeg(encoded), decode_part, lambda: take(_decode_all(encoded, exif_orientation), window))
 
@@ -61,7 +65,7 @@ def _decode_all(encoded, exif_orientation: bool = False):
         return image
 
     def through_tensorflow():
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image = tf.io.decode_image(refuse_too_large(encoded), channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
         return image
 
@@ -75,10 +79,16 @@ def _as_numbers(encoded):
 
 def _is_for_pillow(encoded):
     """Whether bytes begin as a format that Pillow decodes, a boolean scalar."""
-    start = tf.strings.join([tf.strings.substr(encoded, 0, 12), "\0" * 12])  # at least 12 bytes
-    first, brand = tf.strings.substr(start, 0, 4), tf.strings.substr(start, 4, 8)
-    first_matches = tf.reduce_any(first == tf.constant([_WEBP, *_TIFF]))
-    return first_matches | tf.reduce_any(brand == tf.constant(_AVIF))
+    header = header_of(encoded)
+    is_for_pillow = [starts_with(header, start, at) for at, start in _FOR_PILLOW]
+    return tf.reduce_any([*is_for_pillow, _is_unusual_bmp(header)])
+
+
+def _is_unusual_bmp(header):
+    """Whether it is a BMP with a palette, compressed, or with another header: TensorFlow takes indices for grey."""
+    header_size, bits, compression = (little_endian(header, at, size) for at, size in ((14, 4), (28, 2), (30, 4)))
+    is_usual = (header_size >= 40) & ((bits == 24) | (bits == 32)) & ((compression == 0) | (compression == 3))
+    return starts_with(header, b"BM") & ~is_usual
 
 
 def upright(image, orientation):

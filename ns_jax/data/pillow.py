@@ -1,4 +1,4 @@
-"""Images that TensorFlow does not decode, through Pillow: WebP, TIFF and AVIF; and the orientation in EXIF. NumPy."""
+"""What TensorFlow does not decode, through Pillow: WebP, TIFF, AVIF, BMPs with a palette; EXIF orientation. NumPy."""
 
 import io
 
@@ -6,7 +6,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-FORMATS = ("WEBP", "TIFF", "AVIF")
+from ns_jax.data.image_size import LIMIT, max_pixels, too_large
+
+FORMATS = ("WEBP", "TIFF", "AVIF", "BMP")
 EXIF_ORIENTATION = 0x0112  # tag of EXIF 2.3
 UPRIGHT = 1
 
@@ -14,19 +16,23 @@ PIL.Image.init()  # here: Pillow registers its formats once, which threads must 
 
 
 def decode(content: np.ndarray, exif_orientation: bool = False) -> np.ndarray:
-    """Decodes the first image of a WebP, TIFF or AVIF: uint8 [H, W, 3].
+    """Decodes the first image of a WebP, TIFF, AVIF or BMP: uint8 [H, W, 3].
 
     Args:
       content: the file's bytes, uint8 [N].
       exif_orientation: whether to turn it as its EXIF data say.
 
     Raises:
-      ValueError: not a whole image of these formats, or see `to_rgb`.
+      ValueError: not a whole image of these formats, more pixels than `max_pixels` allows, or see `to_rgb`.
     """
     try:
         with PIL.Image.open(io.BytesIO(content.tobytes()), formats=FORMATS) as image:
+            if image.width * image.height > max_pixels():
+                raise ValueError(too_large(f"the image has {image.width * image.height}"))
             image.load()
             return to_rgb(PIL.ImageOps.exif_transpose(image) if exif_orientation else image)
+    except PIL.Image.DecompressionBombError as error:  # Pillow's own limit stays for what it decodes
+        raise ValueError(f"{' '.join(str(error).split())} ({LIMIT})") from None
     except Exception as error:  # what Pillow raises of damaged files is not one kind
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

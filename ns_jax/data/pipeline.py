@@ -21,7 +21,7 @@ from ns_jax.data.resize import resize
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 
 MIN_PARALLEL_CALLS = 16
 READ_TOGETHER = 32  # examples, where a source reads many with one call
@@ -248,8 +248,8 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     key = hashlib.sha256(b"\0".join([*of_examples, source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
-        known, is_news = read_json(cache), False
-        broken, small = np.array(known["indices"], np.int64), np.array(known.get("small", []), np.int64)
+        known, is_news = read_json_object(cache), False
+        broken, small = (_known_indices(cache, known, field, source.count) for field in ("indices", "small"))
     else:
         (decoded, sides), is_news = _decoded_sides(source), True
         broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
@@ -272,6 +272,14 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
             logging.warning("%s: skipped the %s image %s", source.name, kind, name)
         logging.warning("%s: skipped %d of %d images", source.name, len(names), source.count)
     return np.setdiff1d(everything, unusable)
+
+
+def _known_indices(cache: epath.Path, known: dict, field: str, count: int) -> np.ndarray:
+    """Indices in a cache of broken images, int64. Raises UserError for anything else."""
+    values = known.get(field, [] if field == "small" else None)  # files of version 0.1 have no 'small'
+    if not isinstance(values, list) or not all(type(value) is int and 0 <= value < count for value in values):
+        raise UserError(f"{cache} is damaged ({field} is no list of indices); delete it and run again")
+    return np.array(values, np.int64)
 
 
 def _decoded_sides(source: Source) -> tuple[np.ndarray, np.ndarray]:

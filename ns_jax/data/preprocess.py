@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ns_jax.data.decode import decode_image, take
+from ns_jax.data.image_size import LIMIT, max_pixels
 from ns_jax.data.ops.check import require_same_kind
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import AUGMENTATIONS, Augmentation
@@ -98,5 +99,7 @@ def _read_window(path, window, exif_orientation: bool):
             tf.errors.FailedPreconditionError: "not a file",
             tf.errors.PermissionDeniedError: "no permission to read it",
         }
+        if LIMIT in str(error):
+            raise UserError(f"{os.fspath(path)}: more than {max_pixels()} pixels: set {LIMIT} to allow more") from None
         reason = known.get(type(error), "not a whole JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF that can be read")
         raise UserError(f"{os.fspath(path)}: {reason}") from None

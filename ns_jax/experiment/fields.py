@@ -64,12 +64,14 @@ class Field:
 
 
 SEED = number("[0, 2147483647]")
-POSITIVE = number("(0, inf)")
-NOT_NEGATIVE = number("[0, inf)")
+POSITIVE = number("[1e-30, 1e6]")  # float32 holds more than these, and what is computed of them
+NOT_NEGATIVE = number("[0, 1e6]")
 RATE = number("[0, 1)")
 SHARE = number("(0, 1]")
 EPOCHS = number("[0, 1e6]")
 SOME_EPOCHS = number("(0, 1e6]")
+DECAY_EPOCHS = number("[1e-6, 1e6]")
+LAYER_DECAY = number("[1e-6, 1]")
 PIXELS = number("[1, 4096]")
 BLOCKS = number("[0, 10000]")
 DEVICES = number("[0, 1000000]")
@@ -109,7 +111,7 @@ TABLE = (
                                                           "is new where the classes are others"),
     ("frozen_blocks",           0,          BLOCKS,       "the stem and so many blocks keep what they started from; "
                                                           "0: all is trained"),
-    ("layer_decay",             1.0,        SHARE,        "< 1: the learning rate is multiplied by it with each block "
+    ("layer_decay",             1.0,        LAYER_DECAY,  "< 1: the learning rate is multiplied by it with each block "
                                                           "that lies between a layer and the head"),
     ("head_epochs",             0.0,        EPOCHS,       "> 0: for so long only the head is trained, then all of it"),
     ("head_init",               "classes",  one_of("classes", "inputs"),
@@ -163,7 +165,7 @@ TABLE = (
     ("schedule_start_epoch",    0.0,        EPOCHS,       "> 0 leaves out the beginning of the schedule"),
     ("base_learning_rate",      0.016,      POSITIVE,     "per 256 labeled images: 0.128 at 2048"),
     ("warmup_epochs",           5.0,        EPOCHS,       "linear"),
-    ("decay_epochs",            2.4,        SOME_EPOCHS,  "staircase: learning rate x decay_rate every so many "
+    ("decay_epochs",            2.4,        DECAY_EPOCHS, "staircase: learning rate x decay_rate every so many "
                                                           "epochs"),
     ("decay_rate",              0.97,       SHARE,        "see decay_epochs"),
     ("final_base_learning_rate", 0.0,       NOT_NEGATIVE, "> 0 replaces decay_rate: end of the schedule, per 256"),

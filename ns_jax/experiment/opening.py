@@ -91,7 +91,7 @@ def _run_line_by_line(function: Callable[[], Any], path: Path) -> Any:
     except SyntaxError as error:
         where = error.filename or path
         raise UserError(f"{_shorten(where)}, line {error.lineno}: {type(error).__name__}: {error.msg}") from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C ends commands without raising anything
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame for frame in frames if frame.filename == str(path)] or frames
         where = f"{_shorten(inside[-1].filename)}, line {inside[-1].lineno}"

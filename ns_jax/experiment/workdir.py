@@ -46,7 +46,7 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
 def _refuse_results_without_config(workdir: epath.Path, config: ConfigDict) -> None:
     """Raises UserError where a run has left results: without its config, nobody knows whether they are of this one."""
     for name, _ in iterations(config):
-        for folder in ("labels", "checkpoints", "model"):
+        for folder in ("labels", "selection", "checkpoints", "model", "finetune", "evaluations"):
             if (workdir / name / folder).exists():
                 raise UserError(
                     f"{workdir / name / folder} exists, but {workdir} has no config.json that says of which run it is: "

@@ -5,7 +5,7 @@ from etils import epath
 from ns_jax.artifact.metadata import has_artifact
 from ns_jax.errors import UserError
 from ns_jax.experiment.workdir import run_iterations
-from ns_jax.files import is_file, read_json
+from ns_jax.files import is_file, read_json_object
 
 
 def result_of_iteration(folder: epath.Path) -> epath.Path | None:
@@ -27,8 +27,12 @@ def result_of_run(workdir: epath.Path) -> epath.Path | None:
     if model := result_of_iteration(workdir):
         return model
     choice = workdir / "choice.json"
-    if is_file(choice) and has_artifact(workdir / read_json(choice)["model"]):
-        return workdir / read_json(choice)["model"]
+    if is_file(choice):
+        model = read_json_object(choice).get("model")
+        if not isinstance(model, str):
+            raise UserError(f"{choice} is damaged (it names no model); delete it and run again")
+        if has_artifact(workdir / model):
+            return workdir / model
     for name in reversed(run_iterations(workdir)):
         if model := result_of_iteration(workdir / name if name else workdir):
             return model

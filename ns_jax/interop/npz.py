@@ -1,6 +1,7 @@
 """The .npz files of efficientnet-jax: a list of names, and arrays '0', '1', ... in PyTorch's layout."""
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,31 @@ from ns_jax.models.registry import get_architecture
 TYPES = {"conv": "Conv2d", "depthwise": "Conv2d", "conv_bias": "Conv2d", "dense": "Linear", "bn": "BatchNorm2d"}
 
 
+MAX_TEXT = 1 << 26  # bytes of names or metadata: those of the largest model take less than one
+
+
 def _shape(file, name: str) -> tuple[int, ...]:
-    """Shape of an array in an open .npz file; its data is not read."""
-    with file.zip.open(f"{name}.npy") as member:
+    """Shape of an array in an open .npz file; its data is not read.
+
+    Raises:
+      ValueError: its data are not as long as its header says.
+    """
+    member_name = f"{name}.npy"
+    with file.zip.open(member_name) as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(member)[0]
+        shape, _, dtype = read(member)
+        want, have = math.prod(shape) * dtype.itemsize, file.zip.getinfo(member_name).file_size - member.tell()
+        if have != want:
+            raise ValueError(f"array {name} has {have} of {want} bytes")
+        return shape
+
+
+def _text(file, name: str) -> np.ndarray:
+    """An array of text in an open .npz file. Raises ValueError for one that would fill the memory."""
+    if file.zip.getinfo(f"{name}.npy").file_size > MAX_TEXT:
+        raise ValueError(f"{name} is larger than {MAX_TEXT} bytes")
+    return file[name]
 
 
 def read_npz(path: epath.Path, ema: bool) -> ForeignWeights:
@@ -40,7 +60,7 @@ def read_npz(path: epath.Path, ema: bool) -> ForeignWeights:
             raise UserError(f"{path} is not an .npz file of efficientnet-jax ({reason})") from None
 
     file = readable(np.load, path)
-    names = readable(lambda: [str(name) for name in file["names"]])
+    names = readable(lambda: [str(name) for name in _text(file, "names")])
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{path} has two arrays of the name {twice}")
@@ -51,7 +71,7 @@ def read_npz(path: epath.Path, ema: bool) -> ForeignWeights:
         raise UserError(f"{path} has {len(unnamed)} arrays without a name, first {min(unnamed)!r}")
     metadata = {}
     if EMBEDDED in file.files:
-        metadata = parse_embedded(readable(lambda: str(file[EMBEDDED])), path)
+        metadata = parse_embedded(readable(lambda: str(_text(file, EMBEDDED))), path)
     return ForeignWeights("npz", shapes, lambda name: readable(file.__getitem__, key_of[name]), str(path), metadata)
 
 

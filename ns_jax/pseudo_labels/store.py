@@ -8,15 +8,19 @@ images are joined by id.
 import dataclasses
 import io
 import os
+import tokenize
+from typing import ClassVar
 
 import numpy as np
 from etils import epath
 
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_bytes, write_json
+from ns_jax.files import read_json_object, write_bytes, write_json
+from ns_jax.pseudo_labels.check import COPY_FIELDS, LABEL_FIELDS, fields_problem, manifest_problem
 from ns_jax.pseudo_labels.mapping import map_npy
 
 MANIFEST = "manifest.json"
+AGAIN = "delete it and run again, with all stages, and it is made anew"
 
 
 def record_dtype(id_bytes: int, num_classes: int) -> np.dtype:
@@ -47,15 +51,17 @@ def _dump(array: np.ndarray) -> bytes:
 
 def _load(path: epath.Path) -> np.ndarray:
     """Record array of a shard, memory-mapped and without a file descriptor where the file is local."""
-    again = f"delete {path.parent / MANIFEST} and run again: the stage then makes it anew"
     try:
         if "://" not in str(path):
             return map_npy(os.fspath(path))
         return np.load(io.BytesIO(path.read_bytes()))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: {again}") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it, {again}") from None
+        raise UserError(f"{path} is missing: run again, with all stages, and it is made anew") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: delete it and run again") from None
+    except (ValueError, EOFError, TypeError, OverflowError, SyntaxError, tokenize.TokenError) as error:
+        reason = " ".join(str(error).split())[:200]  # NumPy evaluates headers as Python
+        raise UserError(f"{path} is damaged ({reason}): {AGAIN}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Sidecar:
     """A folder with one `.npy` of records a shard, and a manifest that says it is complete."""
 
     folder: epath.Path
+    fields: ClassVar[tuple[str, ...]] = ()  # of a record
 
     def shard_path(self, shard: int) -> epath.Path:
         return self.folder / f"shard-{shard:05d}.npy"
@@ -71,8 +78,19 @@ class Sidecar:
         return self.shard_path(shard).exists()
 
     def read_shard(self, shard: int) -> np.ndarray:
-        """Record array of the shard, memory-mapped where the file system allows it."""
-        return _load(self.shard_path(shard))
+        """Record array of the shard, memory-mapped where the file system allows it.
+
+        Raises:
+          UserError: it is missing, damaged, or holds other records.
+        """
+        records = _load(self.shard_path(shard))
+        if self.fields and (problem := fields_problem(records, self.fields)):
+            raise self.damaged(shard, problem)
+        return records
+
+    def damaged(self, shard: int, problem: str) -> UserError:
+        """The error that says what is wrong with a shard and what helps."""
+        return UserError(f"{self.shard_path(shard)} is damaged ({problem}): {AGAIN}")
 
     def write_shard(self, shard: int, records: np.ndarray) -> None:
         write_bytes(self.shard_path(shard), _dump(records))
@@ -80,8 +98,18 @@ class Sidecar:
     def is_complete(self) -> bool:
         return (self.folder / MANIFEST).exists()
 
-    def manifest(self) -> dict:
-        return read_json(self.folder / MANIFEST)
+    def is_whole(self) -> bool:
+        """Whether it is complete and no shard has been deleted since."""
+        return self.is_complete() and all(map(self.has_shard, range(len(self.manifest().get("ranges", ())))))
+
+    def manifest(self, *required: str) -> dict:
+        """What the manifest says. Raises UserError where it is damaged or lacks a field that is `required`."""
+        path = self.folder / MANIFEST
+        manifest = read_json_object(path)
+        missing = [f"{field} is missing" for field in required if field not in manifest]
+        if problem := manifest_problem(manifest) or "".join(missing[:1]):
+            raise UserError(f"{path} is damaged ({problem}): delete {self.folder} and run again")
+        return manifest
 
     def write_manifest(self, manifest: dict) -> None:
         write_json(self.folder / MANIFEST, manifest)
@@ -90,9 +118,13 @@ class Sidecar:
 class LabelStore(Sidecar):
     """The pseudo-labels of one unlabeled source by one teacher; records as in `make_records`."""
 
+    fields = LABEL_FIELDS
+
 
 class Selection(Sidecar):
     """Which pseudo-labeled images a student trains on, and how often: records {id, copies}."""
+
+    fields = COPY_FIELDS
 
 
 def make_copies(ids: np.ndarray, copies: np.ndarray) -> np.ndarray:

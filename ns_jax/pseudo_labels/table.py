@@ -43,9 +43,11 @@ def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarr
       source_ids: int64 indices [N] to the source's ids [N].
 
     Raises:
-      UserError: an id that one of the three has and another lacks; names the shard and the id.
+      UserError: an id that one of the three has and another lacks (names the shard and the id), or more copies than
+        the selection's manifest says.
     """
     source_indices, shard_numbers, record_numbers, shards = [], [], [], []
+    most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
     for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
         records, selected = store.read_shard(shard), selection.read_shard(shard)
         ids = source_ids(np.arange(start, stop, dtype=np.int64))
@@ -53,6 +55,9 @@ def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarr
         require_known("selected images without a pseudo-label", shard, selected["id"], records["id"])
         require_known("pseudo-labels that selection never saw", shard, records["id"], selected["id"])
         copies = selected["copies"][positions(selected["id"], records["id"])]
+        most -= copies.sum(dtype=np.uint64).astype(np.float64)
+        if most < 0:
+            raise selection.damaged(shard, "more copies than its manifest says")
         source_indices.append(np.repeat(start + positions(ids, records["id"]), copies))
         record_numbers.append(np.repeat(np.arange(len(records)), copies))
         shard_numbers.append(np.full(copies.sum(), shard))

@@ -15,7 +15,7 @@ from ns_jax.data.sampling import labels_of
 from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 from ns_jax.parallel.hosts import on_process_zero, process_zero_first
 from ns_jax.report.progress import say
 from ns_jax.run.paths import IterationPaths
@@ -234,7 +234,9 @@ class Inputs:
         if not path.exists():
             write_json(path, now)
             return
-        before = read_json(path)
+        before = read_json_object(path)
+        if missing := [key for key in now if key not in before and key not in ("exclude", "corrections")]:
+            raise UserError(f"{path} is damaged ({missing[0]} is missing); delete it and run again")
         if before.pop("exclude", None) != now.pop("exclude", None):
             raise UserError(
                 f"data.exclude={self.exclude} has changed since this run began: put it back, or choose another "

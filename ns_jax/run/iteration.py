@@ -1,12 +1,15 @@
 """One iteration: what its stages are given."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.data.sources.registry import OpenSources
+from ns_jax.errors import UserError
+from ns_jax.experiment.fingerprint import made_by
 from ns_jax.parallel.hosts import is_process_zero
 from ns_jax.report.progress import say
 from ns_jax.run.inputs import Holdout, Inputs
@@ -30,7 +33,8 @@ class Iteration:
       teacher: folder of the teacher's artifact; None for supervised training.
       selection_from: folder with the selection that is kept; None where the teacher's own labels decide.
       mesh: all devices.
-      fingerprint: of the whole config.
+      fingerprints: of the config, see `experiment/fingerprint.py`: what it writes carries the first, and what it
+        finds must carry one of them.
       folds: paths of the same iteration in each fold of cross-validation; () where there are none.
     """
 
@@ -41,13 +45,18 @@ class Iteration:
     teacher: epath.Path | None
     selection_from: epath.Path | None
     mesh: Any
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     folds: tuple[IterationPaths, ...] = ()
 
     @property
     def has_stored_labels(self) -> bool:
         """Whether its teacher's labels are stored and selected before training."""
         return has_stored_labels(self.config, self.teacher is not None)
+
+    def require_own(self, what: str, recorded: Mapping[str, Any], key: str, advice: str) -> None:
+        """Raises UserError where `what`, a file or folder that was there, says that another config made it."""
+        if not made_by(recorded, key, self.fingerprints):
+            raise UserError(f"{what} was made by another config than this run has: {advice}")
 
     @property
     def result(self) -> epath.Path:
@@ -70,7 +79,7 @@ def make_iteration(
     teacher: epath.Path | None,
     selection_from: epath.Path | None,
     mesh: Any,
-    fingerprint: str,
+    fingerprints: tuple[str, ...],
     opened: OpenSources,
     may_join: str = "",
     fold: int | None = None,
@@ -78,7 +87,7 @@ def make_iteration(
     """The iteration called `name` of the run in `workdir`.
 
     Args:
-      name: see `Iteration`, as for teacher, selection_from, mesh and fingerprint.
+      name: see `Iteration`, as for teacher, selection_from, mesh and fingerprints.
       config: its own, without a chain.
       workdir: of the run.
       opened: the run's open sources.
@@ -103,7 +112,7 @@ def make_iteration(
     )
     if fold is not None:
         name = f"fold {fold + 1} of {config.validation_folds} {name}".strip()
-    return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprint, folds)
+    return Iteration(name, config, paths, inputs, teacher, selection_from, mesh, fingerprints, folds)
 
 
 def _paths(workdir: epath.Path, name: str, fold: int | None) -> IterationPaths:

@@ -1,12 +1,15 @@
 """The method: the iterations of a config, and the stages of each, in order."""
 
+import contextlib
+
 from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import VALIDATION, iterations
-from ns_jax.experiment.fingerprint import fingerprint, lockstep_fingerprint
+from ns_jax.experiment.fingerprint import fingerprint, full_fingerprint, lockstep_fingerprint
+from ns_jax.experiment.lock import locked
 from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import is_process_zero, on_process_zero
@@ -27,11 +30,19 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
       workdir: holds everything that the run makes; an interrupted run continues there.
 
     Raises:
-      UserError: the config, the data or the workdir cannot be used as they are, or hosts differ.
+      UserError: the config, the data or the workdir cannot be used as they are, hosts differ, or another run works
+        in the workdir.
     """
     check_agreement(lockstep_fingerprint(config), str(workdir))
     plan = make_plan(config, workdir)
     stages = [stages_of(iteration) for iteration in plan]
+    with contextlib.ExitStack() as until_the_end:
+        on_process_zero(lambda: until_the_end.enter_context(locked(workdir)))
+        _run_plan(config, workdir, plan, stages)
+
+
+def _run_plan(config: ConfigDict, workdir: epath.Path, plan: list[Iteration], stages: list[list]) -> None:
+    """Claims the workdir, checks everything, and runs the stages of each iteration of `plan`."""
     is_new = not (workdir / "config.json").exists()
     on_process_zero(lambda: claim_workdir(workdir, config))
     try:
@@ -89,7 +100,7 @@ def _make_chain(
             taught_by = teacher or epath.Path(own_config.teacher)
             selection_from = _selection_folder(own_config.selection_from, chain)
         mesh = make_mesh(own_config.parallel.shard_state)
-        identity = fingerprint(own_config)
+        identity = (fingerprint(own_config), full_fingerprint(own_config))
         chain.append(
             make_iteration(name, own_config, workdir, taught_by, selection_from, mesh, identity, opened, may_join, fold)
         )

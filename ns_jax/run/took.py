@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 from ns_jax.parallel.hosts import is_process_zero
 
 
@@ -24,7 +24,7 @@ def recorded(folder: epath.Path, stage: str) -> Iterator[None]:
         yield
         finished = True
     finally:
-        took = read_json(path) if is_process_zero() and path.exists() else {}
+        took = read_json_object(path) if is_process_zero() and path.exists() else {}
         before = took.get(stage, {"seconds": 0.0, "peak_mib": 0.0, "finished": False})
         if is_process_zero() and not before["finished"]:
             seconds = before["seconds"] + time.monotonic() - started_at

@@ -8,7 +8,7 @@ from ns_jax.evaluators.parts import IncompleteError, Parts, measure
 from ns_jax.evaluators.predictions import write_predictions
 from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.experiment.chain import VALIDATION
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 from ns_jax.inference.predictor import Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero
 from ns_jax.parallel.mesh import check_divides
@@ -53,8 +53,8 @@ def run(iteration: Iteration) -> None:
                     write_predictions(iteration.paths.predictions(name), predictions)
                 write_json(path, result)
             barrier(f"evaluate: {name} is written")
-        result = read_json(path)
-        if result["model"] != fingerprint:
+        result = read_json_object(path)
+        if result.get("model") != fingerprint:
             raise UserError(f"{path} is of another model than {iteration.result}: delete it to evaluate again")
         iteration.say("evaluate", describe(name, result))
     if problems:
@@ -110,7 +110,7 @@ def about(iteration: Iteration, name: str, kind: str, source: Source, skipped: i
     if iteration.teacher is not None:
         result["unlabeled_ratio"] = iteration.config.unlabeled_ratio
     if iteration.has_stored_labels:
-        selected = Selection(iteration.paths.selection).manifest()
+        selected = Selection(iteration.paths.selection).manifest("pseudo_labels", "kept")
         result |= {"pseudo_labels": selected["pseudo_labels"], "pseudo_labels_kept": selected["kept"]}
     return result
 

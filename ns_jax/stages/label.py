@@ -10,7 +10,7 @@ from ns_jax.artifact.weights import load_artifact
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.evaluators.metrics import apply_temperature
-from ns_jax.files import read_json, write_json
+from ns_jax.files import read_json_object, write_json
 from ns_jax.inference.predictor import PredictionNoise, Predictor
 from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import check_divides
@@ -22,9 +22,12 @@ from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
+from ns_jax.run.sidecars import check_labels
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
 from ns_jax.stages.select import check_given_selection, given_selection
+
+CLAIM = "claim.json"  # in the folder of labels: whose they are, from the first shard on
 
 
 def run(iteration: Iteration) -> None:
@@ -40,14 +43,19 @@ def run(iteration: Iteration) -> None:
         owner["temperature"] = temperature
     if iteration.selection_from is not None:
         owner["selection"] = fingerprint(open_given(iteration.selection_from, source))
+    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     if store.is_complete():
         _check_owner(store, owner)
+        if store.manifest()["ranges"] != [list(bounds) for bounds in ranges]:
+            raise UserError(f"{store.folder} is not of the {source.count} images of {source.name}: delete it")
+    if store.is_whole():
+        iteration.require_own(str(store.folder), store.manifest(), "config", "delete it to label again")
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
         return
     usable, given = iteration.inputs.usable(source), given_selection(iteration, source)
     indices = usable.indices if given is None else np.intersect1d(usable.indices, given.indices, assume_unique=True)
-    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
-    claim = owner | {"ranges": [list(bounds) for bounds in ranges]}
+    on_process_zero(lambda: _check_config(iteration, store))
+    claim = owner | {"config": iteration.fingerprints[0]} | {"ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
     label_shards(
         store,
@@ -64,7 +72,8 @@ def run(iteration: Iteration) -> None:
         "class_names": list(teacher["class_names"]),
         "skipped": usable.num_broken,
     }
-    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest))
+    digests = check_labels(store, len(ranges), len(teacher["class_names"]))
+    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest | {"sha256": digests}))
     chosen = f" (those of {given.folder})" if given else ""
     iteration.say(
         "label",
@@ -193,7 +202,7 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
 
 def _check_owner(store: LabelStore, owner: dict) -> None:
     """Complete labels count only if they are of the same teacher, and of the images of the same selection."""
-    manifest = store.manifest()
+    manifest = store.manifest("teacher", "ranges", "count", "class_names")
     for key, what in (
         ("teacher", "labeled by another teacher"),
         ("selection", "labeled for another selection"),
@@ -203,12 +212,21 @@ def _check_owner(store: LabelStore, owner: dict) -> None:
             raise UserError(f"{store.folder} was {what} than this run has: delete it to label again")
 
 
+def _check_config(iteration: Iteration, store: LabelStore) -> None:
+    """Shards of an interrupted run count only if the same config made them."""
+    path = store.folder / CLAIM
+    if path.exists():
+        iteration.require_own(str(store.folder), read_json_object(path), "config", "delete it to label again")
+
+
 def _check_claim(store: LabelStore, claim: dict) -> None:
     """Shards of an interrupted run count only if the same teacher wrote them."""
-    path = store.folder / "claim.json"
+    path = store.folder / CLAIM
     if not path.exists():
         write_json(path, claim)
-    elif read_json(path) != claim:
+        return
+    before = read_json_object(path)
+    if before | {"config": claim["config"]} != claim:
         raise UserError(
             f"{store.folder} was begun with another teacher, selection or other images: delete it to label again"
         )

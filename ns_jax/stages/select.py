@@ -10,6 +10,7 @@ from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.evaluators.calibration import confidence_for_precision
 from ns_jax.parallel.hosts import on_process_zero
+from ns_jax.pseudo_labels.check import sha256_of
 from ns_jax.pseudo_labels.draws import draw_share
 from ns_jax.pseudo_labels.read import read_pseudo_labels
 from ns_jax.pseudo_labels.reuse import GivenSelection, labeled_indices, open_given, read_given
@@ -19,20 +20,34 @@ from ns_jax.run.inputs import check_classes, check_same_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.paths import IterationPaths
 from ns_jax.run.settings import selection_settings
+from ns_jax.run.sidecars import check_unchanged
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
 
 
-def require_current(paths: IterationPaths) -> Selection:
+def require_current(iteration: Iteration) -> Selection:
     """The selection of an iteration's pseudo-labels.
 
     Raises:
-      UserError: the labels or the selection are missing, or are not of the same teacher.
+      UserError: the labels or the selection are missing, or are not of the same teacher, or of another config.
     """
+    paths = iteration.paths
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     for sidecar, stage in ((store, "label"), (selection, "select")):
         if not sidecar.is_complete():
             raise UserError(f"{sidecar.folder} is not complete: run the {stage} stage first")
+    required = {
+        "label": (store, ("teacher", "ranges", "class_names")),
+        "select": (
+            selection,
+            ("teacher", "ranges", "class_names", "pseudo_labels", "kept", "copies", "per_class_after"),
+        ),
+    }
+    for verb, (sidecar, fields) in required.items():
+        manifest = sidecar.manifest(*fields)
+        iteration.require_own(str(sidecar.folder), manifest, "config", f"delete it to {verb} again")
+    if selection.manifest().get("ranges") != store.manifest()["ranges"]:
+        raise UserError(f"{selection.folder} is not of {store.folder}: delete it to select again")
     if selection.manifest()["teacher"] != store.manifest()["teacher"]:
         raise UserError(f"{selection.folder} was made from the labels of another teacher: delete it to select again")
     return selection
@@ -55,10 +70,14 @@ def given_selection(iteration: Iteration, source: Source) -> GivenSelection | No
 def run(iteration: Iteration) -> None:
     """Writes the copies of every pseudo-labeled image, and the manifest."""
     config, paths = iteration.config, iteration.paths
-    if not Selection(paths.selection).is_complete():
+    if not Selection(paths.selection).is_whole():
         rule, choose = chooser(iteration)
-        on_process_zero(lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed))
-    manifest = require_current(paths).manifest()
+        if LabelStore(paths.labels).is_complete():
+            check_unchanged(LabelStore(paths.labels))
+        on_process_zero(
+            lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed, iteration.fingerprints[0])
+        )
+    manifest = require_current(iteration).manifest()
     kept = list(zip(manifest["class_names"], manifest["per_class_after"], strict=True))
     empty = [name for name, count in kept if not count]
     too_few = [f"{name} ({count})" for name, count in kept if count < config.min_images_of_class]
@@ -124,7 +143,7 @@ def threshold(iteration: Iteration) -> float:
     return max(config.min_confidence, confidence)
 
 
-def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int) -> None:
+def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int, made_by: str) -> None:
     """Chooses among an iteration's labels and writes the selection.
 
     Args:
@@ -133,6 +152,7 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
       choose: PseudoLabels to uint32 [N] copies.
       share: of the chosen copies that is kept, drawn at random.
       seed: of all random draws.
+      made_by: fingerprint of the config.
 
     Raises:
       UserError: the labels are not complete, or no image is chosen.
@@ -140,7 +160,7 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
-    labels, of_labels = read_pseudo_labels(store, seed), store.manifest()
+    labels, of_labels = read_pseudo_labels(store, seed), store.manifest("counts")
     copies = draw_share(choose(labels), labels.random, share)
     if not copies.any():
         raise UserError(f"no image of the selection is left at unlabeled_fraction={share:g}")
@@ -149,9 +169,12 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
         start, end = end, end + count
         selection.write_shard(number, make_copies(store.read_shard(number)["id"], copies[start:end]))
     per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
+    digests = [sha256_of(selection.shard_path(number)) for number in range(len(of_labels["ranges"]))]
     selection.write_manifest(
         {
+            "sha256": digests,
             "teacher": of_labels["teacher"],
+            "config": made_by,
             "ranges": of_labels["ranges"],
             "class_names": of_labels["class_names"],
             "rule": rule,

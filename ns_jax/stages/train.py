@@ -18,6 +18,7 @@ from ns_jax.data.pipeline import train_batches
 from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import Stopped, UserError
+from ns_jax.experiment.fingerprint import made_by
 from ns_jax.inference.model import read
 from ns_jax.inference.predictor import Predictor
 from ns_jax.interop.foreign import check_artifact
@@ -43,6 +44,7 @@ from ns_jax.run.settings import (
     unlabeled_augmentation,
     unlabeled_batch_size,
 )
+from ns_jax.run.sidecars import check_unchanged
 from ns_jax.run.stages import Stage
 from ns_jax.run.training import Training, make_training
 from ns_jax.stages.label import check_teacher, make_teacher
@@ -81,8 +83,11 @@ def run(iteration: Iteration) -> None:
     paths, config = iteration.paths, iteration.config
     teacher = teacher_fingerprint(iteration)
     if has_artifact(paths.model):
-        if read_metadata(paths.model)["teacher"] != teacher:
+        there = read_metadata(paths.model)
+        if there["teacher"] != teacher:
             raise UserError(f"{paths.model} had another teacher: delete it and {paths.checkpoints} to train again")
+        advice = f"delete it and {paths.checkpoints} to train again"
+        iteration.require_own(str(paths.model), there, "training", advice)
         iteration.say("train", "done before")
         return
     source = iteration.inputs.open_labeled("labeled")
@@ -99,13 +104,19 @@ def run(iteration: Iteration) -> None:
         training.network.architecture,
         source.num_classes,
         class_names=list(source.class_names),
-        training=iteration.fingerprint,
+        training=iteration.fingerprints[0],
         teacher=teacher,
         dtype=config.dtype,
         **({"resolution": view.size, "crop_padding": view.crop_padding} if view else {}),
         **({"exif_orientation": True} if config.data.exif_orientation else {}),
     )
-    checkpoints = Checkpoints(paths.checkpoints, config.keep_checkpoints, owner=teacher or "", metadata=metadata)
+    checkpoints = Checkpoints(
+        paths.checkpoints,
+        config.keep_checkpoints,
+        owner=teacher or "",
+        metadata=metadata,
+        made_by=lambda model: made_by(model, "training", iteration.fingerprints),
+    )
     state = checkpoints.restore_newest(training.like) or first_state(iteration, training, list(source.class_names))
     start_step = int(state.step)
     if start_step:
@@ -133,7 +144,7 @@ def labeled_draws(iteration: Iteration, labeled: Examples) -> tuple[Examples, tu
 def teacher_fingerprint(iteration: Iteration) -> str | None:
     """Of the teacher whose labels are trained on; None for supervised training."""
     if iteration.has_stored_labels:
-        return require_current(iteration.paths).manifest()["teacher"]
+        return require_current(iteration).manifest()["teacher"]
     return read_metadata(iteration.teacher)["fingerprint"] if iteration.teacher is not None else None
 
 
@@ -141,8 +152,10 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
     """Joins the stored pseudo-labels to their images, or opens the online teacher."""
     unlabeled = iteration.inputs.open("unlabeled")
     if iteration.has_stored_labels:
-        store, selection = LabelStore(iteration.paths.labels), require_current(iteration.paths)
+        store, selection = LabelStore(iteration.paths.labels), require_current(iteration)
         check_classes("the teacher", store.manifest()["class_names"], labeled)
+        for sidecar in (store, selection):
+            check_unchanged(sidecar)
         table = join(store, selection, unlabeled.ids)
         return Lessons(Examples(unlabeled, table.source_index), table, None)
     predictor = make_teacher(iteration)

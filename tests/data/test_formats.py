@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 
 import numpy as np
 import PIL.Image
@@ -12,6 +13,7 @@ from sklearn.datasets import load_sample_image
 
 from ns_jax.data import pillow
 from ns_jax.data.decode import decode_image, take, upright
+from ns_jax.data.image_size import max_pixels
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
 from ns_jax.data.pipeline import eval_batches, readable_examples, train_batches
@@ -53,6 +55,53 @@ def test_what_pillow_decodes_is_what_tensorflow_makes_of_a_png(kind, mode):
     whole = tf.io.decode_image(as_png, channels=3).numpy()
     np.testing.assert_array_equal(in_graph(encoded), whole)
     np.testing.assert_array_equal(in_graph(encoded, WINDOW), take(tf.constant(whole), WINDOW))
+
+
+@pytest.mark.parametrize("mode", ("P", "1", "L", "RGB", "RGBA"))
+def test_a_bmp_has_the_colours_that_pillow_sees(mode):
+    image = PIL.Image.fromarray(PHOTO)
+    image = image.quantize(64) if mode == "P" else image.convert(mode)
+    encoded = encode(image, "BMP")
+    want = np.asarray(PIL.Image.open(io.BytesIO(encoded)).convert("RGB"))
+    np.testing.assert_array_equal(in_graph(encoded), want)
+    np.testing.assert_array_equal(in_graph(encoded, WINDOW), take(tf.constant(want), WINDOW))
+
+
+@pytest.mark.parametrize("kind", ("PNG", "GIF", "BMP", "JPEG", "TIFF", "WEBP"))
+def test_an_image_larger_than_the_limit_is_refused_by_its_header(kind, tmp_path, monkeypatch):
+    path = tmp_path / "large"
+    path.write_bytes(encode(PHOTO, kind))
+    monkeypatch.setenv("NS_JAX_MAX_PIXELS", str(61 * 83))
+    clean_image(path, View(28, 4))
+    monkeypatch.setenv("NS_JAX_MAX_PIXELS", str(61 * 83 - 1))
+    with pytest.raises(UserError, match="large: more than 5062 pixels: set NS_JAX_MAX_PIXELS to allow more"):
+        clean_image(path, View(28, 4))
+    for window in (None, WINDOW):
+        with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError), match="NS_JAX_MAX_PIXELS"):
+            in_graph(path.read_bytes(), window)
+
+
+def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path):
+    path, before = tmp_path / "bomb.png", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    PIL.Image.new("1", (20_000, 20_000)).save(path)
+    assert path.stat().st_size < 60_000
+    with pytest.raises(UserError, match="bomb.png: more than 178956970 pixels"):
+        clean_image(path, View(28, 4))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700_000  # KiB; writing it takes 400 MB
+
+
+def test_sizes_that_overflow_are_refused():
+    png = bytearray(encode(PHOTO, "PNG"))
+    png[16:24] = b"\xff" * 8
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NS_JAX_MAX_PIXELS"):
+        in_graph(bytes(png))
+
+
+@pytest.mark.parametrize("text", ("", "0", "many", "-1", "9" * 30))
+def test_a_limit_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("NS_JAX_MAX_PIXELS", text)
+    with pytest.raises(UserError, match="NS_JAX_MAX_PIXELS=.* is no number of pixels"):
+        max_pixels()
 
 
 def test_avif():

@@ -77,3 +77,13 @@ def test_a_run_is_opened(tmp_path):
     want = random_artifact("efficientnet-small", 3, 0).variables["params"]["stem"]["kernel"]
     assert (read(tmp_path).variables["params"]["stem"]["kernel"] == want).all()
     assert read(tmp_path / "student").folder == tmp_path / "student" / "model"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"model": 3}', "[" * 100_000, "{"])
+@pytest.mark.parametrize("name", ["choice.json", "config.json"])
+def test_damaged_files_of_a_run_are_named(tmp_path, name, content):
+    if (name, content) in (("config.json", "{}"), ("config.json", '{"model": 3}')):
+        pytest.skip("as of version 0.1")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        result_of_run(epath.Path(tmp_path))

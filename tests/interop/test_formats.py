@@ -1,7 +1,9 @@
 """Weights in every format: what comes back is what went in, and what does not fit is named."""
 
 import dataclasses
+import io
 import json
+import zipfile
 
 import jax
 import numpy as np
@@ -342,3 +344,26 @@ def test_odd_tensors(tmp_path):
     torch.save(state | {3: state[name]}, tmp_path / "y.pth")
     with pytest.raises(UserError, match="names a tensor 3"):
         formats.read(tmp_path / "y.pth")
+
+
+def npz_file(path, names, shape, data: bytes) -> None:
+    """An .npz file with one float32 array, whose header may say anything."""
+    header, names_member = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.save(names_member, np.array(names))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("names.npy", names_member.getvalue())
+        archive.writestr("0.npy", header.getvalue() + data)
+
+
+def test_an_npz_that_claims_more_than_it_holds_is_refused(tmp_path):
+    npz_file(tmp_path / "w.npz", ["a"], (250_000_000_000,), bytes(8))
+    with pytest.raises(UserError, match="w.npz is not an .npz file .*array 0 has 8 of 1000000000000 bytes"):
+        formats.read(tmp_path / "w.npz")
+
+
+def test_an_npz_with_names_that_fill_the_memory_is_refused(tmp_path):
+    npz_file(tmp_path / "w.npz", np.zeros(17_000_000, "U1"), (1,), bytes(4))
+    assert (tmp_path / "w.npz").stat().st_size < 100_000
+    with pytest.raises(UserError, match="names is larger than 67108864 bytes"):
+        formats.read(tmp_path / "w.npz")

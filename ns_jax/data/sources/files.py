@@ -61,19 +61,34 @@ def printable(name: str) -> str:
     return " ".join(os.fsencode(name).decode(errors="replace").split())
 
 
-def note_of_others(files: Sequence[str]) -> tuple[str, ...]:
-    """What to say of files that are no images: how many, of which kinds, the first names; () where there are none."""
+def note_of_others(root: str, files: Sequence[str]) -> tuple[str, ...]:
+    """What to say of files below a folder that are no images: how many, of which kinds, the first names.
+
+    () where there are none.
+    """
     if not files:
         return ()
     kinds: dict[str, int] = {}
     for file in files:
-        suffix = os.path.splitext(file)[1].lower() or "without suffix"
-        kinds[suffix] = kinds.get(suffix, 0) + 1
+        kind = kind_of_file(os.path.join(root, file))
+        kinds[kind] = kinds.get(kind, 0) + 1
     by_count = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    counts = ", ".join(f"{count} {suffix}" for suffix, count in by_count)
-    names = ", ".join(printable(file) for file in files[:MAX_NAMED]) + (", ..." if len(files) > MAX_NAMED else "")
+    counts = ", ".join(f"{count} {kind}" for kind, count in by_count)
+    names = first_names(files)
     are = "file is no image" if len(files) == 1 else "files are no images"
     return (f"{len(files)} {are} and left out ({counts}): {names}",)
+
+
+def kind_of_file(path: str) -> str:
+    """What a file is that is no image: its suffix, or that it is a link to nothing, a pipe or a device."""
+    if os.path.isfile(path):
+        return os.path.splitext(path)[1].lower() or "without suffix"
+    return "pipe or device" if os.path.exists(path) else "link to nothing"
+
+
+def first_names(files: Sequence[str]) -> str:
+    """The first MAX_NAMED of some files' names."""
+    return ", ".join(printable(file) for file in files[:MAX_NAMED]) + (", ..." if len(files) > MAX_NAMED else "")
 
 
 def is_image(path: str) -> bool:

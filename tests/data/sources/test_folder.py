@@ -43,10 +43,11 @@ def test_what_is_no_image_is_counted_and_named(nested):
     for name in (".hidden.png", ".git/x.png", "cat/.DS_Store"):
         (nested / name).parent.mkdir(exist_ok=True)
         (nested / name).write_bytes(b"")
-    assert open_source(f"folder:{nested}").notes == ()
+    (hidden,) = open_source(f"folder:{nested}").notes
+    assert hidden == "3 hidden files or folders are left out: .git, .hidden.png, cat/.DS_Store"
     for name in ("notes.txt", "cat/a.heic", "dog/b.heic", "dog/README"):
         (nested / name).write_bytes(b"")
-    (note,) = open_source(f"folder:{nested}").notes
+    note, _ = open_source(f"folder:{nested}").notes
     counts = "2 .heic, 1 .txt, 1 without suffix"
     assert note == f"4 files are no images and left out ({counts}): cat/a.heic, dog/README, dog/b.heic, ..."
     (nested / "dog" / "x.png").rename(nested / os.fsdecode(b"\xff\n.dat"))
@@ -78,10 +79,53 @@ def test_links_that_lead_back_end(nested):
     (nested / "dog" / "back").symlink_to(nested / "dog", target_is_directory=True)
     (nested / "dog" / "lost.png").symlink_to(nested / "nowhere.png")
     source = open_source(f"folder:{nested}")
-    assert source.count == 5 and "1 file is no image and left out (1 .png): dog/lost.png" in source.notes
+    assert source.count == 5 and "1 file is no image and left out (1 link to nothing): dog/lost.png" in source.notes
 
 
 def test_nothing_but_other_files(tmp_path):
     (tmp_path / "x.pdf").write_bytes(b"")
     with pytest.raises(UserError, match=r"no images in it .*; 1 file is no image and left out \(1 .pdf\): x.pdf"):
         open_source(f"folder:{tmp_path}")
+
+
+def test_archives_of_macos_have_no_class_of_their_own(nested):
+    for name in ("__MACOSX/cat/._2.png", "cat/._2.png"):
+        write_image(nested / name, 3)
+    source = open_source(f"folder:{nested}")
+    assert source.class_names == ("cat", "dog") and source.count == 5
+    assert source.notes == ("2 hidden files or folders are left out: __MACOSX, cat/._2.png",)
+
+
+def test_pipes_and_links_to_nothing_are_counted_and_never_opened(nested):
+    os.mkfifo(nested / "cat" / "pipe.png")
+    (nested / "cat" / "gone.png").symlink_to("/nowhere")
+    (nested / "dog" / "round.png").symlink_to("round.png")
+    (nested / "dog" / "back").symlink_to(nested)
+    source = open_source(f"folder:{nested}")
+    assert source.count == 5
+    assert source.notes == (
+        "3 files are no images and left out (2 link to nothing, 1 pipe or device): cat/gone.png, cat/pipe.png, "
+        "dog/round.png",
+        "1 links to folders that are read anyway are left out: dog/back",
+    )
+
+
+@pytest.mark.parametrize("target", ("/nowhere", "bird"))
+def test_a_class_that_is_a_link_to_nothing_does_not_vanish(nested, target):
+    (nested / "bird").symlink_to(target)
+    with pytest.raises(UserError, match="'bird' is a link to nothing, and a class would be missing"):
+        open_source(f"folder:{nested}")
+    assert "1 link to nothing" in open_source(f"folder:{nested}", labels=False).notes[0]
+
+
+def test_a_folder_that_cannot_be_read_is_named(nested, monkeypatch):
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match="dog cannot be read .Permission denied"):
+        open_source(f"folder:{nested}")
