@@ -228,8 +228,8 @@ def _pad_rows(array: np.ndarray, missing: int) -> np.ndarray:
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
 
-def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> np.ndarray:
-    """Indices of the images that can be used, int64, ascending; the others are counted and listed in the log.
+def readable_examples(source: Source, max_broken_fraction: float, cache_dir, tell: bool = True) -> np.ndarray:
+    """Indices of the images that can be used, int64, ascending; with `tell` the log counts and lists the others.
 
     Files are decoded once; what cannot be decoded, and what is smaller than MIN_SIDE, is remembered in `cache_dir`.
 
@@ -239,7 +239,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     everything = np.arange(source.count, dtype=np.int64)
     original = getattr(source, "original", None)
     if original is not None:  # its images are read once, not once for every copy
-        readable = readable_examples(original, max_broken_fraction, cache_dir)
+        readable = readable_examples(original, max_broken_fraction, cache_dir, tell)
         return everything[np.isin(source.original_index(everything), readable)]
     if not source.may_be_broken:
         return everything
@@ -248,10 +248,10 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
     key = hashlib.sha256(b"\0".join([*of_examples, source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
-        known, is_news = read_json_object(cache), False
+        known = read_json_object(cache)
         broken, small = (_known_indices(cache, known, field, source.count) for field in ("indices", "small"))
     else:
-        (decoded, sides), is_news = _decoded_sides(source), True
+        decoded, sides = _decoded_sides(source)
         broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
         write_json(cache, {"source": source.name, "indices": broken.tolist(), "small": small.tolist()})
     unusable = np.union1d(broken, small)
@@ -265,7 +265,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir) -> 
             f"remove them, or allow as many with --config.data.max_broken_fraction="
             f"{np.ceil(1e4 * len(unusable) / source.count) / 1e4:g}"
         )
-    if names and is_news:
+    if names and tell:
         too_small = set(small.tolist())
         for index, name in zip(unusable.tolist(), names, strict=True):
             kind = "small" if index in too_small else "broken"

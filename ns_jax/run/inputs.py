@@ -161,8 +161,9 @@ class Inputs:
 
     def readable(self, source: Source) -> np.ndarray:
         """int64 indices of the examples that decode."""
+        tell = self.opened.is_first_time(f"readable {source.name}")
         return process_zero_first(
-            lambda: pipeline.readable_examples(source, self.max_broken_fraction, self.paths.data_cache)
+            lambda: pipeline.readable_examples(source, self.max_broken_fraction, self.paths.data_cache, tell)
         )
 
     def trained_on(self, labeled: Source) -> np.ndarray:

@@ -136,9 +136,13 @@ class OpenSources:
             self._corrected[key] = corrected(labeled, joining, self.corrections(file))
         return self._corrected[key]
 
+    def is_first_time(self, what: str) -> bool:
+        """Whether this is asked for the first time in this run: what is true of all iterations is said once."""
+        is_first = what not in self._said
+        self._said.add(what)
+        return is_first
+
     def news(self, source: Source) -> list[str]:
         """What a user is to know about a source and was not told yet in this run, a line each."""
         lines = [f"{source.name}: {note}" for note in getattr(source, "notes", ())]
-        new = [line for line in dict.fromkeys(lines) if line not in self._said]
-        self._said.update(new)
-        return new
+        return [line for line in lines if self.is_first_time(line)]
