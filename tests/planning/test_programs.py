@@ -14,7 +14,7 @@ from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.iteration import find_teacher, iteration_programs
 from ns_jax.planning.programs import Teacher, result_of
-from ns_jax.run import orchestrate
+from ns_jax.run import orchestrate, sidecars
 from ns_jax.stages import train
 from tests.extending import experiment
 from tests.interop.weights import random_artifact
@@ -53,6 +53,7 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "make_training", make_training_recorded)
     monkeypatch.setattr(predictor, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
+    monkeypatch.setattr(sidecars, "labels_problem", lambda *_: "")  # what is not computed is no probability
     config = mnist5k.get_config("smoke")
     config.variant, config.train_epochs = TINY, 2.0
     orchestrate.run(config, epath.Path(tmp_path))

@@ -21,12 +21,14 @@ A new kind is a file in this folder and an entry here.
 import difflib
 import importlib.util
 import sys
+from typing import TYPE_CHECKING
 
-from ns_jax.data.corrections import Corrections, corrected, read_corrections
 from ns_jax.data.sources.base import CONTRACT, Source
-from ns_jax.data.sources.orientation import oriented
 from ns_jax.errors import UserError
 from ns_jax.registry import Registry, import_attribute, is_import_path, require_attributes
+
+if TYPE_CHECKING:
+    from ns_jax.data.corrections import Corrections
 
 # {kind: function (REST, data_dir) -> Source}
 SOURCES = Registry(
@@ -103,7 +105,8 @@ def open_source(name: str, data_dir: str = "", labels: bool = True, cache_dir: s
 class OpenSources:
     """The sources of one run: each is opened once, and shared from then on.
 
-    Listing a large folder takes a while, and a run is not meant to notice that its data change under it.
+    Listing a large folder takes a while, and a run is not meant to notice that its data change under it. Imports in
+    functions: TensorFlow is slow to import, and a config's check needs the table above only.
     """
 
     def __init__(self, data_dir: str = "", cache_dir: str = ""):
@@ -118,12 +121,18 @@ class OpenSources:
         key = (name, labels, exif_orientation)
         if key not in self._opened:
             source = open_source(name, self._data_dir, labels, self._cache_dir)
-            self._opened[key] = oriented(source) if exif_orientation else source
+            if exif_orientation:
+                from ns_jax.data.sources.orientation import oriented
+
+                source = oriented(source)
+            self._opened[key] = source
         return self._opened[key]
 
-    def corrections(self, file: str) -> Corrections:
+    def corrections(self, file: str) -> "Corrections":
         """The corrections in a file, see `read_corrections`."""
         if file not in self._corrections:
+            from ns_jax.data.corrections import read_corrections
+
             self._corrections[file] = read_corrections(file)
         return self._corrections[file]
 
@@ -131,6 +140,8 @@ class OpenSources:
         """The labeled source called `name` with the corrections in a file; `unlabeled`: of the images that may join."""
         key = (name, unlabeled, file, exif_orientation)
         if key not in self._corrected:
+            from ns_jax.data.corrections import corrected
+
             labeled = self.open(name, True, exif_orientation)
             joining = self.open(unlabeled, False, exif_orientation) if unlabeled else None
             self._corrected[key] = corrected(labeled, joining, self.corrections(file))
