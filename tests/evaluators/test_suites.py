@@ -206,6 +206,7 @@ def numbers(folder, predictor) -> dict:
     }
 
 
+@pytest.mark.slow  # three compilations of everything
 def test_devices_do_not_matter(folder, predictor, few_corruptions):
     alone = numbers(folder, predictor)
     for devices in (2, 8):
