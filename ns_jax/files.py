@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import importlib.util
 import json
 import os
@@ -12,6 +13,17 @@ from typing import Any
 from etils import epath
 
 from ns_jax.errors import UserError
+
+HASHED = 1 << 22  # bytes of a file that are in memory at a time
+
+
+def file_sha256(path: epath.Path) -> str:
+    """SHA-256 of a file, local or in a bucket, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASHED):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def require_space(folder: epath.Path, num_bytes: int) -> None:

@@ -11,10 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ns_jax.artifact.metadata import FORMAT_VERSION, METADATA, read_metadata
 from ns_jax.errors import UserError
-from ns_jax.files import is_file, write_bytes, write_json
+from ns_jax.files import file_sha256, is_file, write_bytes, write_json
 
 WEIGHTS = "weights.safetensors"
-BLOCK = 1 << 22  # bytes that are hashed at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +33,6 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.metadata["fingerprint"]
-
-
-def file_sha256(path: epath.Path) -> str:
-    """SHA-256 of a file, local or in a bucket, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fingerprint_of(variables: Mapping) -> str:

@@ -14,7 +14,6 @@ import concurrent.futures
 import contextlib
 import csv
 import dataclasses
-import hashlib
 import io
 import os
 import tempfile
@@ -33,7 +32,7 @@ from ns_jax.data.shards.layout import SIDECAR
 from ns_jax.data.shards.listing import is_remote
 from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
-from ns_jax.files import read_json, write_bytes, write_json
+from ns_jax.files import file_sha256, read_json, write_bytes, write_json
 
 READ_TOGETHER = 64
 # TensorFlow's message holds the record, which need not be text.
@@ -159,18 +158,6 @@ def _serialized(image: bytes, label: int, name: bytes) -> bytes:
     return example.SerializeToString(deterministic=True)  # else another process may write other bytes
 
 
-def sha256_of(path: str) -> str:
-    """SHA-256 of a file."""
-    if is_remote(path):
-        digest = hashlib.sha256()
-        with epath.Path(path).open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-        return digest.hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
 def _written(path: epath.Path) -> Iterator[str]:
     """Name of a local file that is moved to `path` when the block ends well."""
@@ -288,7 +275,7 @@ class Packer:
         path = self.path(number)
         with _written(path) as file:
             count, unusable = self._write(file, indices, add)
-            size, digest = os.path.getsize(file), sha256_of(file)
+            size, digest = os.path.getsize(file), file_sha256(epath.Path(file))
         about = {"name": path.name, "count": count, "size": size, "sha256": digest, "unusable": unusable}
         write_json(self._record(number), about)
         return about
@@ -376,7 +363,7 @@ def verify(out: epath.Path) -> list[str]:
         raise UserError(f"{out} is no folder that was packed: it has no complete {SIDECAR}")
 
     def is_wrong(name: str) -> bool:
-        return not (out / name).exists() or sha256_of(str(out / name)) != shards[name]["sha256"]
+        return not (out / name).exists() or file_sha256(out / name) != shards[name]["sha256"]
 
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         return [name for name, wrong in zip(shards, pool.map(is_wrong, shards), strict=True) if wrong]

@@ -50,7 +50,7 @@ class Shape:
         """How long it takes."""
         train = self.teacher_steps * costs.teacher_step + self.students * self.student_steps * costs.student_step
         # Without one of K folds an epoch has (K - 1) / K of the steps.
-        train *= 1 + max(0, self.folds - 1)
+        train *= max(1, self.folds)
         train += self.control * self.control_steps * costs.teacher_step
         labeled = (1 + self.folds) * self.students * self.num_unlabeled
         tested = (1 + self.students + self.control) * self.num_test

@@ -10,6 +10,7 @@ from ns_jax.inference.model import load
 from ns_jax.report.images import Album
 from ns_jax.report.label_next import choose, read_candidates, write_label_next
 from ns_jax.report.page.run_data import read_run
+from ns_jax.report.progress import say
 
 MAX_CLUSTERED = 20_000  # images of which features are computed
 MAX_CLUSTERS, SEED = 32, 0
@@ -39,7 +40,7 @@ def label_next(workdir, count: int = 100) -> tuple[int, bool]:
             features = pooled_features(model_folder(run), collected.unlabeled, collected.data_dir, candidates.ids)
             cluster = clusters(features, count)
         except UserError as error:
-            print(f"label_next: balanced over classes only: {error}", flush=True)
+            say(f"label_next: balanced over classes only: {error}")
     places = np.zeros(len(candidates.ids), np.int64) if cluster is None else cluster
     chosen = choose(candidates.entropy, candidates.label, places, count)
     write_label_next(run, candidates, chosen, cluster)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
 from ns_jax.data.pipeline import readable_examples
 from ns_jax.data.sampling import labels_of
@@ -39,20 +40,19 @@ class Seen:
         return sum(self.counts)
 
 
-def look(data, corrections: str, cache: epath.Path) -> Seen:
+def look(data: ConfigDict, cache: epath.Path) -> Seen:
     """Opens and reads all images once; which of them are broken is remembered in `cache`.
 
     Args:
       data: the section `data` of a config.
-      corrections: its file of corrections, '' for none.
       cache: the folder `data` of the run.
 
     Raises:
       UserError: a source cannot be opened, more images are broken than the config allows, or there are no labels.
     """
     opened = OpenSources(data.dir)
-    if corrections:
-        labeled = opened.open_corrected(data.labeled, data.unlabeled, corrections, data.exif_orientation)
+    if data.corrections:
+        labeled = opened.open_corrected(data.labeled, data.unlabeled, data.corrections, data.exif_orientation)
     else:
         labeled = opened.open(data.labeled, True, data.exif_orientation)
     if not labeled.num_classes:

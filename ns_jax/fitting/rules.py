@@ -89,7 +89,7 @@ def make_recipe(seen: Seen, config: ConfigDict, resolution: int, shape: Shape) -
             "data": {"unlabeled": ""},
             **training_fields(shape.control_steps, teacher_batch, trained, has_start),
         }
-        fields["chain_order"] = tuple(name for name in fields["chain"])
+        fields["chain_order"] = tuple(fields["chain"])
     return fields
 
 

@@ -22,6 +22,8 @@ from ns_jax.fitting.budget import Costs, Shape, describe_duration, fit_budget, p
 from ns_jax.fitting.label_next import label_next
 from ns_jax.fitting.look import Seen, look
 from ns_jax.fitting.speed import prediction_seconds, training_cost
+from ns_jax.inference.model import load, read
+from ns_jax.interop.starts import STARTS, find_start
 from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.collect import collect_run
@@ -106,15 +108,16 @@ def fit_run(
       UserError: see `look`, `choose_resolution`, `fit_budget`, `check_memory`, `take_over` and `orchestrate.run`.
     """
     seconds = parse_duration(budget)
+    fields = images.fields()
     with config.unlocked():
-        config.data.update(images.fields())
+        config.data.update(fields)
     if not (config.data.labeled and config.data.unlabeled):
         raise UserError("name the labeled and the unlabeled images: --labeled=DIR --unlabeled=DIR")
     if (workdir / "config.json").exists():
-        config = _planned_before(workdir, config, given)
+        config = _with_given(load_config(workdir / "config.json"), fields, config, given)
         say(f"{workdir} has a plan: going on with it")
     elif after:
-        config = _with_given(take_over(epath.Path(os.path.abspath(after)), workdir), config, given)
+        config = _with_given(take_over(epath.Path(os.path.abspath(after)), workdir), fields, config, given)
         say(f"the plan is that of {after}")
     else:
         plan(config, given, workdir, seconds, control)
@@ -130,15 +133,13 @@ def fit_run(
         say(f"no ranking of images to label next: {error}")
 
 
-def _planned_before(workdir: epath.Path, config: ConfigDict, given: set[str]) -> ConfigDict:
-    """The config of a run that is there, with what the user sets now: a difference that matters is refused later."""
-    return _with_given(load_config(workdir / "config.json"), config, given)
+def _with_given(planned: ConfigDict, images: dict[str, str], config: ConfigDict, given: set[str]) -> ConfigDict:
+    """A planned config with the images and the fields that a user gives now.
 
-
-def _with_given(planned: ConfigDict, config: ConfigDict, given: set[str]) -> ConfigDict:
-    """A planned config with the images and the fields that a user gives now."""
+    In the folder of an earlier run, a difference that matters is refused later.
+    """
     with planned.unlocked():
-        planned.data.update(config.data)
+        planned.data.update(images)
         for field in given:
             _copy_field(field, config, planned)
     return planned.lock()
@@ -154,7 +155,7 @@ def _copy_field(field: str, source: ConfigDict, target: ConfigDict) -> None:
 def plan(config: ConfigDict, given: set[str], workdir: epath.Path, budget: float, control: bool) -> None:
     """Sets the fields of a config that the images and this machine decide, and prints the plan."""
     check_variant_start(config)
-    seen = look(config.data, config.data.corrections, workdir / "data")
+    seen = look(config.data, workdir / "data")
     on_cpu = jax.default_backend() == "cpu"
     resolution = config.resolution if "resolution" in given else rules.choose_resolution(seen, on_cpu)
     shapes = rules.choose_shapes(
@@ -203,8 +204,6 @@ def apply_recipe(config: ConfigDict, given: set[str], recipe: dict) -> ConfigDic
 
 def check_variant_start(config: ConfigDict) -> None:
     """Raises UserError, before anything else, for a start that is not installed."""
-    from ns_jax.interop.starts import find_start
-
     get_architecture(config.variant)
     if config.init_from:
         find_start(config.init_from)
@@ -268,9 +267,6 @@ def set_start(config: ConfigDict, start: str) -> set[str]:
     Raises:
       UserError: there are no such weights.
     """
-    from ns_jax.inference.model import read
-    from ns_jax.interop.starts import STARTS
-
     variant = config.variant
     if start in STARTS:
         variant = start
@@ -298,8 +294,6 @@ class Run:
     @property
     def model(self):
         """The model that is kept, a `Model`."""
-        from ns_jax.inference.model import load
-
         return load(self.workdir)
 
     @property

@@ -1,25 +1,13 @@
 """What shards and manifests may hold: a flipped bit must not become a label that is trained on."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 LABEL_FIELDS = ("id", "probs", "label", "confidence")
 COPY_FIELDS = ("id", "copies")
 SUM_TOLERANCE = 0.02  # of float16 probabilities: half a unit in the last place, in each of thousands of classes
 PART = 4096  # records that are looked at together
-BLOCK = 1 << 22  # bytes that are hashed at a time
-
-
-def sha256_of(path: epath.Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fields_problem(records: np.ndarray, fields: tuple[str, ...]) -> str:

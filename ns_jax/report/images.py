@@ -28,7 +28,7 @@ class Album:
     """
 
     def __init__(self, name: str, data_dir: str = ""):
-        self.source: Source = open_source(name, data_dir)
+        self.source: Source = open_source(name, data_dir, labels=False)
         self._ids = self.source.ids(np.arange(self.source.count))
 
     def indices(self, ids: np.ndarray) -> np.ndarray:

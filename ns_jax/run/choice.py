@@ -124,17 +124,17 @@ def likely_reasons(student: Candidate) -> list[str]:
 
 def _reasons_of_selection(manifest: dict, config: ConfigDict) -> list[str]:
     names = manifest["class_names"]
-    before, after = (np.array(manifest[key], float) for key in ("per_class_before", "per_class_after"))
-    reasons = []
-    apart = np.abs(before / before.sum() - after / after.sum()).sum() / 2
-    if apart > SHARES_APART:
-        worst = int(np.argmax(np.abs(before / before.sum() - after / after.sum())))
+    counts = manifest["per_class_after"]
+    before, after = (np.divide(manifest[key], sum(manifest[key])) for key in ("per_class_before", "per_class_after"))
+    reasons, apart = [], np.abs(before - after)
+    if apart.sum() / 2 > SHARES_APART:
+        worst = int(apart.argmax())
         reasons.append(
-            f"selection changed the classes' shares ({names[worst]}: {100 * before[worst] / before.sum():.0f} % of the "
-            f"pseudo-labels, {100 * after[worst] / after.sum():.0f} % of what is trained on): "
+            f"selection changed the classes' shares ({names[worst]}: {100 * before[worst]:.0f} % of the "
+            f"pseudo-labels, {100 * after[worst]:.0f} % of what is trained on): "
             + ("balance='prior'" if config.images_per_class else "lower min_confidence")
         )
-    few = [f"{name} ({int(count)})" for name, count in zip(names, after, strict=True) if count < FEW_IMAGES]
+    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW_IMAGES]
     if few:
         reasons.append(f"few pseudo-labels of {', '.join(few[:5])}: lower min_confidence, or label more of them")
     return reasons

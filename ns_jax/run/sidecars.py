@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from ns_jax.errors import UserError
+from ns_jax.files import file_sha256
 from ns_jax.parallel.hosts import sum_over_hosts
-from ns_jax.pseudo_labels.check import labels_problem, sha256_of
+from ns_jax.pseudo_labels.check import labels_problem
 from ns_jax.pseudo_labels.store import LabelStore, Sidecar
 
 
@@ -24,7 +25,7 @@ def check_shards(sidecar: Sidecar, num_shards: int, check: Callable[[int], objec
     for shard in range(jax.process_index(), num_shards, jax.process_count()):
         try:
             check(shard)
-            digests[shard] = np.frombuffer(bytes.fromhex(sha256_of(sidecar.shard_path(shard))), np.uint8)
+            digests[shard] = np.frombuffer(bytes.fromhex(file_sha256(sidecar.shard_path(shard))), np.uint8)
         except (UserError, FileNotFoundError):
             is_bad[shard] = 1
     digests, is_bad = sum_over_hosts(digests), sum_over_hosts(is_bad)

@@ -9,8 +9,8 @@ from ns_jax.artifact.metadata import read_metadata
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 from ns_jax.evaluators.calibration import confidence_for_precision
+from ns_jax.files import file_sha256
 from ns_jax.parallel.hosts import on_process_zero
-from ns_jax.pseudo_labels.check import sha256_of
 from ns_jax.pseudo_labels.draws import draw_share
 from ns_jax.pseudo_labels.read import read_pseudo_labels
 from ns_jax.pseudo_labels.reuse import GivenSelection, labeled_indices, open_given, read_given
@@ -169,7 +169,7 @@ def select(paths: IterationPaths, rule: str, choose: Callable, share: float, see
         start, end = end, end + count
         selection.write_shard(number, make_copies(store.read_shard(number)["id"], copies[start:end]))
     per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
-    digests = [sha256_of(selection.shard_path(number)) for number in range(len(of_labels["ranges"]))]
+    digests = [file_sha256(selection.shard_path(number)) for number in range(len(of_labels["ranges"]))]
     selection.write_manifest(
         {
             "sha256": digests,

@@ -12,8 +12,9 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 
 from ns_jax.artifact.metadata import model_metadata
-from ns_jax.artifact.weights import WEIGHTS, Artifact, describe_differences, file_sha256, load_artifact, save_artifact
+from ns_jax.artifact.weights import WEIGHTS, Artifact, describe_differences, load_artifact, save_artifact
 from ns_jax.errors import UserError
+from ns_jax.files import file_sha256
 from ns_jax.interop.foreign import check_artifact, expected_shapes
 from ns_jax.models.registry import get_architecture
 from tests.interop.weights import random_artifact
@@ -76,7 +77,7 @@ def test_files_of_a_bucket_have_a_fingerprint(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(ValueError), Bucket(tmp_path / "x").open("rb") as file:
         hashlib.file_digest(file, "sha256")  # what this project did
-    monkeypatch.setattr("ns_jax.artifact.weights.BLOCK", 300)  # several blocks, the last one smaller
+    monkeypatch.setattr("ns_jax.files.HASHED", 300)  # several blocks, the last one smaller
     assert file_sha256(Bucket(tmp_path / "x")) == hashlib.sha256(data).hexdigest()
     assert file_sha256(pathlib.Path(tmp_path / "x")) == hashlib.sha256(data).hexdigest()
 

@@ -9,29 +9,23 @@ GLOB may be followed by :KEY=VALUE,...: image and label name features of the rec
 first class, classes a file of names or how many there are, and checked=yes says that every image decodes.
 """
 
+from collections.abc import Callable
+
 from ns_jax.data.shards.source import open_shards
 from ns_jax.data.sources.base import Source
 
 
-def open_array_record(rest: str, data_dir: str, cache_dir: str = "") -> Source:
-    """Opens ArrayRecord files, see `open_shards`; `data_dir` is not used."""
-    del data_dir
-    return open_shards("arrayrecord", rest, cache_dir)
+def _opener(kind: str) -> Callable[..., Source]:
+    """The function that opens sources of a kind, see `open_shards`; it does not use `data_dir`."""
+
+    def open_kind(rest: str, data_dir: str, cache_dir: str = "") -> Source:
+        del data_dir
+        return open_shards(kind, rest, cache_dir)
+
+    return open_kind
 
 
-def open_tfrecord(rest: str, data_dir: str, cache_dir: str = "") -> Source:
-    """Opens TFRecord files, see `open_shards`; `data_dir` is not used."""
-    del data_dir
-    return open_shards("tfrecord", rest, cache_dir)
-
-
-def open_wds(rest: str, data_dir: str, cache_dir: str = "") -> Source:
-    """Opens tar files, see `open_shards`; `data_dir` is not used."""
-    del data_dir
-    return open_shards("wds", rest, cache_dir)
-
-
-def open_parquet(rest: str, data_dir: str, cache_dir: str = "") -> Source:
-    """Opens Parquet files, see `open_shards`; `data_dir` is not used."""
-    del data_dir
-    return open_shards("parquet", rest, cache_dir)
+open_array_record = _opener("arrayrecord")
+open_tfrecord = _opener("tfrecord")
+open_wds = _opener("wds")
+open_parquet = _opener("parquet")
