@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ns_jax.errors import UserError
+from ns_jax.parallel.device_order import order_devices
 
 DATA, FSDP = "data", "fsdp"
 IsSplit = Callable[[tuple[str, ...], tuple[int, ...]], bool]  # (path, shape) of a parameter to whether it is split
@@ -17,19 +18,15 @@ def make_mesh(shard_state: int = 1, devices=None) -> Mesh:
     """All devices of all hosts, or the given ones: batches are split over both axes, the state over `fsdp` alone.
 
     Args:
-      shard_state: devices that share one copy of parameters, optimiser and EMA; 0: all of them.
+      shard_state: devices that share one copy of parameters, optimiser and EMA; 0: all of them, of a slice of TPUs
+        where there are several.
       devices: jax.devices() where None.
 
     Raises:
-      UserError: `shard_state` does not divide the number of devices.
+      UserError: `shard_state` does not divide the number of devices, or hosts or slices have different numbers of them.
     """
-    count = jax.device_count() if devices is None else len(devices)
-    shard_state = shard_state or count
-    if count % shard_state:
-        raise UserError(f"parallel.shard_state={shard_state} does not divide the {count} devices")
-    return jax.make_mesh(
-        (count // shard_state, shard_state), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices
-    )
+    ordered = order_devices(shard_state, list(jax.devices() if devices is None else devices))
+    return Mesh(ordered.devices, (DATA, FSDP), axis_types=(AxisType.Auto,) * 2)
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
