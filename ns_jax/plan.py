@@ -5,7 +5,9 @@
 Needs libtpu (the extra [tpu]), but no TPU.
 """
 
+import functools
 import json
+import math
 import os
 import sys
 
@@ -16,10 +18,23 @@ from ns_jax.errors import UserError
 from ns_jax.interrupt import end_at_interrupt
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("topology", None, "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16.")
+flags.DEFINE_string(
+    "topology",
+    None,
+    "A slice of TPUs in chips: v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x8, v6e:16x16; or several: 2xv5e:16x16.",
+)
 flags.DEFINE_bool("search", False, "Find the cheapest config.parallel with which training fits.")
 flags.DEFINE_bool("json", False, "Print JSON.")
-flags.DEFINE_float("utilization", 0.35, "Share of the peak FLOP/s that is reached, for the days.", 0.01, 1.0)
+flags.DEFINE_float(
+    "utilization",
+    0.14,
+    "Share of the peak FLOP/s that is reached, for the days; the default is the paper's.",
+    0.01,
+    1.0,
+)
+flags.DEFINE_string("price_per_chip_hour", None, "Of a chip and hour, in any currency: the plan says the price.")
+flags.DEFINE_integer("image_bytes", 110_000, "Of an encoded image, on average.", 1)
+flags.DEFINE_string("save", None, "Folder for the compiled programs.")
 flags.DEFINE_string(
     "teacher_variant", "", "Variant of the teacher where its folder is not there; the student's by default."
 )
@@ -48,13 +63,15 @@ def run() -> None:
     if FLAGS.stages:
         only_stages(FLAGS.config, FLAGS.stages)
     validate(FLAGS.config)
-    generation, _, _ = parse_topology(FLAGS.topology)
+    topology, price = parse_topology(FLAGS.topology), parse_price(FLAGS.price_per_chip_hour)
+    if FLAGS.save and FLAGS.search:
+        raise UserError("--save keeps the programs of a config as it is: leave out --search")
     devices = describe_topology(FLAGS.topology).devices
     counts = Counts(FLAGS.num_labeled, FLAGS.num_unlabeled, FLAGS.num_selected, FLAGS.num_test, FLAGS.num_classes)
     plans, too_large, teacher = [], [], None
     for name, config in iterations(FLAGS.config):
         teacher = teacher or find_teacher(config, FLAGS.teacher_variant, FLAGS.teacher_resolution)
-        plan = make_plan(config, name, generation, devices, counts, teacher)
+        plan = make_plan(config, name, topology, devices, counts, teacher, price)
         if not plan.estimates:
             raise UserError(f"{name or 'the config'} has nothing to compile in the stages {', '.join(config.stages)}")
         plans.append(plan)
@@ -68,15 +85,32 @@ def run() -> None:
         raise UserError(f"does not fit on {FLAGS.topology}: {'; '.join(too_large)}")
 
 
-def make_plan(config, name: str, generation, devices, counts, teacher):
+def parse_price(text: str | None) -> float | None:
+    """The price of a chip and hour. Raises UserError for what is no positive number."""
+    if text is None:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 < price < math.inf:
+        raise UserError(f"--price_per_chip_hour={text}: a positive number is needed, as in --price_per_chip_hour=1.2")
+    return price
+
+
+def make_plan(config, name: str, topology, devices, counts, teacher, price: float | None):
     """The `Plan` of one iteration; prints on the way what is compiled, on stderr.
 
     Raises:
       UserError: a batch cannot be split over the devices, or the search finds nothing that fits.
     """
+    from etils import epath
+
+    from ns_jax.parallel.device_order import order_devices
     from ns_jax.parallel.mesh import make_mesh
     from ns_jax.planning.estimate import estimate
     from ns_jax.planning.iteration import iteration_programs
+    from ns_jax.planning.save import save_compiled
     from ns_jax.planning.search import search
     from ns_jax.planning.text import Plan
 
@@ -89,11 +123,16 @@ def make_plan(config, name: str, generation, devices, counts, teacher):
     def say(line: str) -> None:
         print(f"{name} {line}".strip(), file=sys.stderr, flush=True)
 
+    def keep(stage: str, compiled) -> None:
+        if FLAGS.save:
+            title = f"{name}-{stage}" if name else stage
+            say(f"{stage}: {save_compiled(compiled, epath.Path(FLAGS.save), title, topology.name)}")
+
     best = None
     if FLAGS.search:
         if "train" not in config.stages:
             raise UserError(f"--search is for training, and the stages are {', '.join(config.stages)}")
-        best = search(config, len(devices), generation.hbm_bytes, training, say)
+        best = search(config, len(devices), topology.generation.hbm_bytes, training, say)
         if best is None:
             raise UserError(
                 f"training does not fit on {FLAGS.topology} with any config.parallel: lower labeled_batch_size "
@@ -105,10 +144,21 @@ def make_plan(config, name: str, generation, devices, counts, teacher):
         if best is not None and program.stage == "train":
             estimates.append(best.estimate)
             continue
-        estimates.append(estimate(program, len(devices)))
+        estimates.append(estimate(program, len(devices), functools.partial(keep, program.stage)))
         say(f"{program.stage}: compiled in {estimates[-1].compile_seconds:.0f} s")
     taught_by = teacher if config.data.unlabeled else None
-    return Plan(name, config, FLAGS.topology, generation, counts, taught_by, estimates, FLAGS.utilization)
+    return Plan(
+        name=name,
+        config=config,
+        topology=topology,
+        counts=counts,
+        teacher=taught_by,
+        estimates=estimates,
+        utilization=FLAGS.utilization,
+        image_bytes=FLAGS.image_bytes,
+        price=price,
+        mesh_note=order_devices(config.parallel.shard_state, list(devices)).note,
+    )
 
 
 def main(argv) -> None:

@@ -1,6 +1,7 @@
 """What the devices of a compiled program send each other, and what each reads and writes in its memory."""
 
 import dataclasses
+import functools
 import math
 import re
 
@@ -88,17 +89,38 @@ def network_bytes(collective: Collective) -> float:
     return 2 * share if collective.kind == "all-reduce" else share
 
 
-def hbm_bytes(text: str) -> int:
+@dataclasses.dataclass(frozen=True)
+class SliceTransfer:
+    """What a device hands to its host for another slice: programs of several slices have a send where they meet."""
+
+    bytes: int
+    times: int  # in one run of the program
+
+
+def find_slice_transfers(text: str) -> list[SliceTransfer]:
+    """The transfers between slices of `compiled.as_text()`; none of a program of one slice."""
+    module = parse(text)
+    return [
+        SliceTransfer(array_bytes(execution.computation.instructions[instruction.operands[0]].shape), execution.times)
+        for execution in executions(module)
+        for instruction in execution.computation.instructions.values()
+        if instruction.opcode == "send" and "xla_megascale_runtime" in instruction.attributes
+    ]
+
+
+def hbm_bytes(text: str, padded: bool = True) -> int:
     """Bytes that each device reads and writes in its memory, in one run of `compiled.as_text()`.
 
     The sum over instructions of operands and results, fusions being one instruction; of slices and updates
-    in place only the part that they touch. Arrays that a TPU keeps on its chip are not counted, nor is
-    the padding of arrays to tiles of 8x128, which makes arrays with few channels larger. Every branch of a
+    in place only the part that they touch. Arrays that a TPU keeps on its chip are not counted. Every branch of a
     conditional counts.
+
+    Args:
+      padded: with the padding of arrays to tiles of 8x128, which makes arrays with few channels larger.
     """
-    module = parse(text)
+    module, size = parse(text), functools.partial(array_bytes, padded=padded)
     return sum(
-        execution.times * _instruction_bytes(module, execution.computation, instruction)
+        execution.times * _instruction_bytes(module, execution.computation, instruction, size)
         for execution in executions(module)
         for instruction in execution.computation.instructions.values()
     )
@@ -145,34 +167,34 @@ def _group_size(module, instruction):
     raise ValueError(f"replica groups that cannot be read: {attributes[:300]}")
 
 
-def _instruction_bytes(module, computation, instruction):
-    """Bytes that one device reads and writes in its memory for an instruction."""
+def _instruction_bytes(module, computation, instruction, size):
+    """Bytes that one device reads and writes in its memory for an instruction; `size`: bytes of a shape."""
     opcode, operands = instruction.opcode, instruction.operands
     if opcode in _FREE or _FREE_CUSTOM_CALLS.search(instruction.attributes):
         return 0
-    written = array_bytes(instruction.shape, hbm_only=True)
+    written = size(instruction.shape, hbm_only=True)
     shapes = [computation.instructions[name].shape for name in operands]
     if opcode.endswith("-done"):  # its operands are those of the start
         return written
     if opcode in _SLICES:
-        return written + _touched(shapes[0], array_bytes(instruction.shape))
+        return written + _touched(shapes[0], size(instruction.shape), size)
     if opcode == "dynamic-update-slice":
-        return _touched(shapes[0], array_bytes(shapes[1])) + array_bytes(shapes[1], hbm_only=True)
+        return _touched(shapes[0], size(shapes[1]), size) + size(shapes[1], hbm_only=True)
     if opcode == "fusion":
         called = module.computations[instruction.called()[0]]
-        read = (_touched(shape, _read(module, called, place)) for place, shape in enumerate(shapes))
-        return sum(read) + _written(called, instruction)
-    if opcode.endswith("-start"):
+        read = (_touched(shape, _read(module, called, place, size), size) for place, shape in enumerate(shapes))
+        return sum(read) + _written(called, instruction, size)
+    if opcode.endswith("-start") or opcode in ("send", "recv"):
         written = 0
-    return written + sum(array_bytes(shape, hbm_only=True) for shape in shapes)
+    return written + sum(size(shape, hbm_only=True) for shape in shapes)
 
 
-def _touched(shape, size):
-    """`size` bytes of an array, if that is in HBM."""
-    return min(size, array_bytes(shape, hbm_only=True))
+def _touched(shape, touched, size):
+    """`touched` bytes of an array, if that is in HBM."""
+    return min(touched, size(shape, hbm_only=True))
 
 
-def _read(module, computation, place):
+def _read(module, computation, place, size):
     """Bytes that a fused computation reads of its parameter."""
     parameter = computation.parameter(place)
     names, total = [parameter.name], 0
@@ -185,16 +207,18 @@ def _read(module, computation, place):
             if user.opcode == "bitcast":
                 names.append(user.name)
             elif user.opcode in _SLICES and user.operands[0] == name:
-                total += array_bytes(user.shape)
+                total += size(user.shape)
             elif user.opcode == "fusion":
                 inner = module.computations[user.called()[0]]
-                total += sum(_read(module, inner, i) for i, operand in enumerate(user.operands) if operand == name)
+                total += sum(
+                    _read(module, inner, i, size) for i, operand in enumerate(user.operands) if operand == name
+                )
             elif user.opcode != "dynamic-update-slice" or name in user.operands[1:]:
-                total += array_bytes(parameter.shape)
+                total += size(parameter.shape)
     return total
 
 
-def _written(computation, fusion):
+def _written(computation, fusion, size):
     """Bytes that a fusion writes: of updates in place, the update."""
     root = computation.source(computation.root.name)
     results = [computation.source(name) for name in root.operands] if root.opcode == "tuple" else [root]
@@ -207,8 +231,8 @@ def _written(computation, fusion):
         kept = {int(place or 0) for place in re.findall(r"\{(\d*)\}: \(", fusion.attributes)}
     total = 0
     for place, (result, shape) in enumerate(zip(results, shapes, strict=True)):
-        size = array_bytes(shape)
+        written = size(shape)
         if result.opcode == "dynamic-update-slice":
-            size = array_bytes(computation.instructions[result.operands[1]].shape)
-        total += 0 if place in kept else _touched(shape, size)
+            written = size(computation.instructions[result.operands[1]].shape)
+        total += 0 if place in kept else _touched(shape, written, size)
     return total

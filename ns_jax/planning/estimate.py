@@ -1,18 +1,21 @@
 """Compiles a program for devices that are not there, and what that says of it."""
 
 import dataclasses
-import math
 import re
 import time
+from collections.abc import Callable
 
-import jax
 from jax.errors import JaxRuntimeError
+from jax.stages import Compiled
 
-from ns_jax.planning.collectives import find_collectives, hbm_bytes, network_bytes
+from ns_jax.planning.collectives import find_collectives, find_slice_transfers, hbm_bytes, network_bytes
 from ns_jax.planning.flops import count_flops
 from ns_jax.planning.hardware import GENERATIONS, Generation, parse_topology, slices
+from ns_jax.planning.moments import device_bytes, moments_of
 from ns_jax.planning.programs import Program
 
+# Seconds that a collective takes at least, and may take, however little it sends (assumed; on pods, with their number).
+LEAST_LATENCY, MUCH_LATENCY = 40e-6, 100e-6
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -41,8 +44,12 @@ class Estimate:
       memory_total: bytes at the peak; where it does not fit, at least so many.
       code_bytes: of the program itself, for which the compiler leaves room beside; None where it does not fit.
       flops: kind -> FLOPs over all devices, recomputation counted (`count_flops`).
-      hbm_bytes: read and written; None where it does not fit.
-      traffic: what devices send each other; empty where it does not fit.
+      hbm_bytes: read and written, tiles filled up; None where it does not fit.
+      padding_bytes: of these, what fills tiles up.
+      traffic: what devices of a slice send each other; empty where it does not fit.
+      slice_bytes: that one device sends to other slices.
+      slice_transfers: in how many parts.
+      moments: what one device holds beside the steps (`moments_of`).
       compile_seconds: that compilation took here.
     """
 
@@ -57,32 +64,51 @@ class Estimate:
     code_bytes: int | None
     flops: dict[str, int]
     hbm_bytes: int | None
+    padding_bytes: int | None
     traffic: tuple[Traffic, ...]
+    slice_bytes: int
+    slice_transfers: int
+    moments: dict[str, int]
     compile_seconds: float
 
+    @property
+    def num_collectives(self) -> int:
+        """How many one run waits for, those between slices counted."""
+        return sum(part.times for part in self.traffic) + self.slice_transfers
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes of one device, also at the moments beside the steps."""
+        return max([self.memory_total, *self.moments.values()])
+
+    def peak_seconds(self, generation: Generation) -> float:
+        """Seconds of one run's arithmetic at the peak FLOP/s, which utilization is a share of."""
+        return sum(self.flops.values()) / self.devices / generation.flops
+
     def roofline(self, generation: Generation) -> dict[str, float]:
-        """Seconds that one run takes at least for its arithmetic, for its memory and for its network."""
-        return {
-            "compute": sum(self.flops.values()) / self.devices / generation.flops,
+        """Seconds that one run takes at least for its arithmetic, for its memory, for its network and between slices.
+
+        Depthwise convolutions are charged to the vector unit: a matrix unit has nothing to add up over channels there.
+        """
+        depthwise = self.flops["depthwise"]
+        products = sum(self.flops.values()) - depthwise
+        sent = sum(part.sent_bytes for part in self.traffic) / generation.interconnect_bandwidth
+        bounds = {
+            "compute": (products / generation.flops + depthwise / generation.vector_flops) / self.devices,
             "memory": (self.hbm_bytes or 0) / generation.hbm_bandwidth,
-            "network": sum(part.sent_bytes for part in self.traffic) / generation.interconnect_bandwidth,
+            "network": sent + LEAST_LATENCY * self.num_collectives,
         }
+        if self.slice_transfers and generation.slice_bandwidth:
+            bounds["between slices"] = self.slice_bytes / generation.slice_bandwidth
+        return bounds
+
+    def step_seconds(self, generation: Generation, utilization: float) -> float:
+        """Of one run, at a share of the peak FLOP/s, or as the roofline allows where that is slower."""
+        return max(self.peak_seconds(generation) / utilization, *self.roofline(generation).values())
 
     def days(self, generation: Generation, utilization: float) -> float:
-        """Of all runs, at a share of the peak FLOP/s, or as the roofline allows where that is slower."""
-        bounds = self.roofline(generation)
-        return self.runs * max(bounds["compute"] / utilization, *bounds.values()) / 86400
-
-
-def device_bytes(tree) -> int:
-    """Bytes of a tree of shapes on one device; those without a sharding are whole."""
-
-    def size(leaf):
-        sharding = getattr(leaf, "sharding", None)
-        shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
-        return math.prod(shape) * leaf.dtype.itemsize
-
-    return sum(map(size, jax.tree.leaves(tree)))
+        """Of all runs."""
+        return self.runs * self.step_seconds(generation, utilization) / 86400
 
 
 def argument_bytes(program: Program, devices: int) -> dict[str, int]:
@@ -100,15 +126,15 @@ def would_fit(estimate: Estimate, generation: Generation) -> str | None:
     others = [other for other in GENERATIONS.values() if other != generation]
     for candidate in (generation, *others):
         for topology in slices(candidate):
-            devices = parse_topology(topology)[1]
+            devices = parse_topology(topology).devices
             needed = stays + shrinks * estimate.devices / devices
             if estimate.images % devices == 0 and needed <= candidate.hbm_bytes:
                 return topology
     return None
 
 
-def estimate(program: Program, devices: int) -> Estimate:
-    """Compiles a program. Raises JaxRuntimeError if that fails for anything but memory."""
+def estimate(program: Program, devices: int, keep: Callable[[Compiled], None] = lambda compiled: None) -> Estimate:
+    """Compiles a program, and gives it to `keep`. Raises JaxRuntimeError if that fails for anything but memory."""
     traced = program.function.trace(*program.arguments)
     memory, flops = argument_bytes(program, devices), count_flops(traced.jaxpr)
     common = {
@@ -118,6 +144,7 @@ def estimate(program: Program, devices: int) -> Estimate:
         "runs": program.runs,
         "devices": devices,
         "flops": flops,
+        "moments": moments_of(program),
     }
     began = time.monotonic()
     try:
@@ -133,19 +160,26 @@ def estimate(program: Program, devices: int) -> Estimate:
             memory_total=max(used, sum(memory.values())),
             code_bytes=None,
             hbm_bytes=None,
+            padding_bytes=None,
             traffic=(),
+            slice_bytes=0,
+            slice_transfers=0,
             compile_seconds=time.monotonic() - began,
         )
     seconds, stats, text = time.monotonic() - began, compiled.memory_analysis(), compiled.as_text()
-    total = stats.peak_memory_in_bytes
+    keep(compiled)
+    total, moved, transfers = stats.peak_memory_in_bytes, hbm_bytes(text), find_slice_transfers(text)
     return Estimate(
         **common,
         fits=True,
         memory=memory | {"temporaries": total - sum(memory.values())},
         memory_total=total,
         code_bytes=stats.generated_code_size_in_bytes,
-        hbm_bytes=hbm_bytes(text),
+        hbm_bytes=moved,
+        padding_bytes=moved - hbm_bytes(text, padded=False),
         traffic=_traffic(text),
+        slice_bytes=sum(transfer.bytes * transfer.times for transfer in transfers),
+        slice_transfers=sum(transfer.times for transfer in transfers),
         compile_seconds=seconds,
     )
 

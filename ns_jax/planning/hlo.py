@@ -128,19 +128,37 @@ def arrays(shape: str) -> list[str]:
     return [match[0] for match in _ARRAY.finditer(shape)]
 
 
-def array_bytes(shape: str, hbm_only: bool = False) -> int:
-    """Bytes of an array, or of all of a tuple; without the padding of tiles.
+def array_bytes(shape: str, hbm_only: bool = False, padded: bool = False) -> int:
+    """Bytes of an array, or of all of a tuple.
 
     Args:
       hbm_only: leave out arrays in another memory of a TPU ('S(1)' in their layout, its VMEM, for example).
+      padded: with what fills up the tiles of a layout, as 'T(8,128)': an array of 100 channels takes 128.
     """
     total = 0
     for dtype, sizes, layout in _ARRAY.findall(shape):
         if hbm_only and "S(" in layout:
             continue
-        size = math.prod(int(number.strip("<=")) for number in sizes.split(",") if number)
-        total += -(-_bits(dtype) * size // 8)
+        numbers = [int(number.strip("<=")) for number in sizes.split(",") if number]
+        total += -(-_bits(dtype) * math.prod(_fill_tiles(numbers, layout) if padded else numbers) // 8)
     return total
+
+
+def _fill_tiles(sizes: list[int], layout: str) -> list[int]:
+    """Sizes of an array's dimensions, the smallest stride last, rounded up to whole tiles.
+
+    A layout is '1,0:T(8,128)(2,1)': dimensions from the smallest stride on, and the tile of the last ones of them in
+    the usual order. Tiles in tiles, as (2,1) of two-byte elements, divide them evenly.
+    """
+    order, _, tiling = layout.partition(":")
+    match = re.search(r"T\(([\d,]+)\)", tiling)
+    if match is None:
+        return sizes
+    tile = [int(number) for number in match[1].split(",")]
+    by_stride = [sizes[int(axis)] for axis in reversed(order.split(",")) if axis]
+    by_stride = [1] * (len(tile) - len(by_stride)) + by_stride
+    first = len(by_stride) - len(tile)
+    return by_stride[:first] + [-(-size // part) * part for size, part in zip(by_stride[first:], tile, strict=True)]
 
 
 def _bits(dtype: str) -> int:
