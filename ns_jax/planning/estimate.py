@@ -76,11 +76,6 @@ class Estimate:
         """How many one run waits for, those between slices counted."""
         return sum(part.times for part in self.traffic) + self.slice_transfers
 
-    @property
-    def peak_memory(self) -> int:
-        """Bytes of one device, also at the moments beside the steps."""
-        return max([self.memory_total, *self.moments.values()])
-
     def peak_seconds(self, generation: Generation) -> float:
         """Seconds of one run's arithmetic at the peak FLOP/s, which utilization is a share of."""
         return sum(self.flops.values()) / self.devices / generation.flops

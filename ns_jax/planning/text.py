@@ -254,7 +254,7 @@ def _milliseconds(estimate: Estimate, bounds: dict[str, float], bound: str) -> s
 
 def fits(estimate: Estimate, generation: Generation) -> bool:
     """Whether a program fits, and what a device holds beside its steps."""
-    return estimate.fits and estimate.peak_memory <= generation.hbm_bytes
+    return estimate.fits and max(estimate.moments.values(), default=0) <= generation.hbm_bytes
 
 
 def _gib(size: int) -> str:
@@ -303,10 +303,11 @@ def problems(plan: Plan, searched: bool) -> list[str]:
 
 def advice(estimate: Estimate, generation: Generation, searched: bool) -> str:
     """What to do about a program that does not fit."""
-    sizes = f"{estimate.peak_memory / GIB:.1f} of {generation.hbm_bytes / GIB:.2f} GiB"
+    limit = f"{generation.hbm_bytes / GIB:.2f} GiB"
     if estimate.fits:
-        moment = max(estimate.moments, key=lambda name: estimate.moments[name])
-        return f" ({sizes} at the moment {moment!r}; split the state further: config.parallel.shard_state)"
+        moment, size = max(estimate.moments.items(), key=lambda item: item[1])
+        return f" ({size / GIB:.1f} of {limit} at the moment {moment!r}; split the state: config.parallel.shard_state)"
+    sizes = f"{estimate.memory_total / GIB:.1f} of {limit}"
     larger = would_fit(estimate, generation)
     slice_that_fits = f"{larger} may do." if larger else "no slice has enough as it is."
     search = ""

@@ -31,8 +31,12 @@ def make_estimate(**changes):
         "memory_total": 20 * GIB,
         "code_bytes": None,
         "hbm_bytes": None,
+        "padding_bytes": None,
         "flops": {"dot": 0, "conv": int(2048 * 61.5e12), "depthwise": 0},
         "traffic": (),
+        "slice_bytes": 0,
+        "slice_transfers": 0,
+        "moments": {},
         "compile_seconds": 1.0,
     }
     return Estimate(**known | changes)

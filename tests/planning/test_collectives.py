@@ -9,7 +9,14 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ns_jax.planning import hlo
-from ns_jax.planning.collectives import Collective, find_collectives, hbm_bytes, network_bytes
+from ns_jax.planning.collectives import (
+    Collective,
+    SliceTransfer,
+    find_collectives,
+    find_slice_transfers,
+    hbm_bytes,
+    network_bytes,
+)
 from ns_jax.planning.hardware import describe_topology
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
@@ -202,6 +209,56 @@ def test_sizes():
     assert hlo.array_bytes("bf16[8,128]{1,0:T(8,128)(2,1)S(1)}", hbm_only=True) == 0
     assert hlo.array_bytes("(pred[3], (s4[3]{0}, f8e4m3fn[2]), c64[], u32[]{:S(2)}, token[])") == 3 + 2 + 2 + 8 + 4
     assert hlo.arrays("(f32[2]{0}, (bf16[]))") == ["f32[2]{0}", "bf16[]"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "elements"),
+    [
+        ("f32[8,128]{1,0:T(8,128)}", 8 * 128),
+        ("f32[9,100]{1,0:T(8,128)}", 16 * 128),
+        ("f32[9,100]{0,1:T(8,128)}", 104 * 128),  # columns are next to each other
+        ("f32[2,3,9,100]{3,2,1,0:T(8,128)}", 2 * 3 * 16 * 128),
+        ("f32[2,3,9,100]{3,0,2,1:T(8,128)}", 8 * 3 * 9 * 128),
+        ("f32[100]{0:T(128)}", 128),
+        ("f32[]{:T(128)}", 128),
+        ("f32[9,100]{1,0}", 900),
+    ],
+)
+def test_tiles(shape, elements):
+    assert hlo.array_bytes(shape, padded=True) == 4 * elements
+    assert hlo.array_bytes(shape.replace("f32", "bf16").replace(")}", ")(2,1)}"), padded=True) == 2 * elements
+
+
+def test_padding_is_memory_traffic():
+    text = """HloModule m
+
+ENTRY %main (p: f32[9,100]) -> f32[9,100] {
+  %p = f32[9,100]{1,0:T(8,128)} parameter(0)
+  ROOT %sine = f32[9,100]{1,0:T(8,128)} sine(%p)
+}
+"""
+    assert hbm_bytes(text) == 2 * 16 * 128 * 4 and hbm_bytes(text, padded=False) == 2 * 900 * 4
+
+
+def test_transfers_between_slices():
+    """As programs of several slices have them: what all devices of a slice have added up goes to the host."""
+    runtime = 'is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}'
+    text = f"""HloModule m, num_partitions=8
+
+ENTRY %main (p: f32[16]) -> f32[16] {{
+  %p = f32[16]{{0}} parameter(0)
+  %sum = f32[16]{{0}} all-reduce(%p), replica_groups={{{{0,1,2,3}},{{4,5,6,7}}}}, to_apply=%add
+  %token = token[] after-all()
+  %send = (f32[16]{{0}}, u32[], token[]) send(%sum, %token), channel_id=3, {runtime}
+  %recv = (f32[16]{{0}}, u32[], token[]) recv(%token), channel_id=2, {runtime}
+  %sent = token[] send-done(%send), channel_id=3, {runtime}
+  %received = (f32[16]{{0}}, token[]) recv-done(%recv), channel_id=2, {runtime}
+  ROOT %other = f32[16]{{0}} get-tuple-element(%received), index=0
+}}
+"""
+    assert find_slice_transfers(text) == [SliceTransfer(64, 1)]
+    assert kinds(text) == [("all-reduce", 64, 4, 1)]
+    assert hbm_bytes(text) == 2 * 64 + 64 + 64  # the sum, what is sent, what arrives
 
 
 def test_memory_traffic(mesh):

@@ -5,12 +5,38 @@ import pytest
 from ns_jax.errors import UserError
 from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology, slices
 
-DEVICES = {"v3:32x32": 2048, "v4:4x4x8": 128, "v5e:16x16": 256, "v5p:16x16x24": 6144, "v6e:16x16": 256}
+DEVICES = {
+    "v3:32x32": 2048,
+    "v4:4x4x8": 128,
+    "v5e:16x16": 256,
+    "v5p:16x16x24": 6144,
+    "v6e:16x16": 256,
+    "2xv5e:16x16": 512,
+    "3xv5p:4x4x4": 192,
+}
 
 
 @pytest.mark.parametrize(("text", "devices"), DEVICES.items())
 def test_topologies(text, devices):
-    assert parse_topology(text) == (GENERATIONS[text.split(":")[0]], devices, text)
+    topology = parse_topology(text)
+    assert (topology.devices, topology.name, topology.hosts) == (devices, text, topology.chips // 4)
+    assert topology.generation is GENERATIONS[text.split(":")[0].split("x")[-1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("v3:32x32", "v3-2048"),
+        ("v4:4x4x8", "v4-256"),
+        ("v5e:16x16", "v5litepod-256"),
+        ("v5p:8x8x8", "v5p-1024"),
+        ("v6e:16x16", "v6e-256"),
+        ("2xv5e:16x16", "2 slices of v5litepod-256"),
+    ],
+)
+def test_what_to_ask_for(text, name):
+    """As cloud.google.com/tpu/docs/supported-tpu-configurations names them: some count cores, some chips."""
+    assert parse_topology(text).accelerator_type == name
 
 
 @pytest.mark.parametrize(
@@ -29,6 +55,11 @@ def test_topologies(text, devices):
         "v4:-4x4x4",
         "v3:32x32,2",
         "gpu:8",
+        "0xv5e:4x4",
+        "65xv5e:4x4",
+        "xv5e:4x4",
+        "2xv5e",
+        "2x2xv5e:4x4",
     ],
 )
 def test_impossible_topologies(text):
@@ -59,7 +90,7 @@ def test_pods():
 
 @pytest.mark.parametrize("generation", GENERATIONS.values(), ids=GENERATIONS)
 def test_slices_are_known_topologies(generation):
-    devices = [parse_topology(text)[1] for text in slices(generation)]
+    devices = [parse_topology(text).devices for text in slices(generation)]
     assert devices == sorted(devices) and len(devices) > 5
 
 

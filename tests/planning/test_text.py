@@ -1,18 +1,19 @@
 """A plan as text and as JSON."""
 
+import dataclasses
 import json
 
 import pytest
 
 from ns_jax.planning.estimate import Traffic
-from ns_jax.planning.hardware import GENERATIONS
+from ns_jax.planning.hardware import parse_topology
 from ns_jax.planning.text import Plan, as_json, as_text, problems
 from tests.planning.shapes import COUNTS, GIB, SMALL, make_estimate, supervised
 
 
-def make_plan(*estimates, teacher=None, **changes):
+def make_plan(*estimates, teacher=None, price=None, **changes):
     config = supervised(**changes)
-    return Plan("iteration_1", config, "v3:32x32", GENERATIONS["v3"], COUNTS, teacher, list(estimates), 0.5)
+    return Plan("iteration_1", config, parse_topology("v3:32x32"), COUNTS, teacher, list(estimates), 0.5, price=price)
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
@@ -22,9 +23,16 @@ def lines_of(text: str) -> dict[str, list[str]]:
 
 
 def test_text():
-    fits = {"fits": True, "hbm_bytes": int(900e9), "code_bytes": GIB, "memory_total": 15 * GIB}
+    fits = {
+        "fits": True,
+        "hbm_bytes": int(900e9),
+        "padding_bytes": int(90e9),
+        "code_bytes": GIB,
+        "memory_total": 15 * GIB,
+    }
     traffic = (Traffic("all-reduce", 2048, 7, 5_000_000),)
-    training = make_estimate(**fits, runs=86400, traffic=traffic, memory={"parameters": GIB, "temporaries": 14 * GIB})
+    memory = {"parameters": GIB, "temporaries": 14 * GIB}
+    training = make_estimate(**fits, runs=86400, traffic=traffic, memory=memory, moments={"restart": 3 * GIB})
     labels = make_estimate(stage="label", memory={"parameters": 2 * GIB, "batch": GIB}, resolution=None)
     text = as_text(make_plan(labels, training, teacher=SMALL))
     assert text.startswith(
@@ -39,9 +47,13 @@ def test_text():
     assert lines["fits"] == ["NO", "yes"] and lines["code beside it, GiB"] == ["-", "1.00"]
     assert lines["sent, MB"] == ["-", "5"] and lines["memory traffic, GB"] == ["-", "900"]
     assert lines["at least ms: compute"] == ["1e+03", "1e+03"]
+    assert lines["of it padding of tiles"] == ["-", "10%"] and lines["restart, GiB"] == ["-", "3.00"]
+    assert lines["at least ms: network"] == ["-", "0.31"]  # 7 x 40 us and 5 MB
     assert lines["days at 50%"] == ["0.00", "2.00"]
+    assert "to ask for: v3-2048; 256 hosts, ct3p-hightpu-4t on GKE" in text
+    assert "train: 7 collectives, at 40 to 100 us each 0 to 1 ms" in text
     assert "train: 7 x all-reduce among 2048 devices, 5.00 MB sent by each device" in text
-    assert "2.00 days in all: 50% of the peak FLOP/s" in text
+    assert "2.00 days in all: 50% of the peak FLOP/s" in text and "; 5.01 at 20%, 10.01 at 10%" in text
     assert text.endswith("The paper: 6 days for efficientnet-l2 at 14:1 on 2048 cores of v3")
 
 
@@ -72,3 +84,20 @@ def test_json():
     assert plan["iteration"] == "iteration_1" and plan["parallel"]["shard_state"] == 1
     (program,) = plan["programs"]
     assert program["days"] == pytest.approx(2.0) and program["roofline_seconds"]["compute"] == pytest.approx(1.0)
+
+
+def test_a_price():
+    text = as_text(make_plan(make_estimate(runs=86400), price=1.5))
+    assert f"price: about {24 * 2 * 1024 * 1.5:,.0f} for 1024 chips at 1.5 a chip and hour; 184,320 at 20%" in text
+    assert "price" not in as_text(make_plan(make_estimate(runs=86400)))
+
+
+def test_what_does_not_fit_beside_the_steps():
+    fits = make_estimate(fits=True, memory_total=10 * GIB, moments={"restart": 4 * GIB, "model written": 16 * GIB})
+    (problem,) = problems(make_plan(fits), searched=False)
+    assert problem.startswith("iteration_1 train (16.0 of 15.48 GiB at the moment 'model written'; split the state: ")
+
+
+def test_the_order_of_devices_is_said():
+    plan = dataclasses.replace(make_plan(make_estimate()), mesh_note="no ring")
+    assert "mesh: no ring" in as_text(plan).splitlines()
