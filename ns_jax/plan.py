@@ -7,7 +7,6 @@ Needs libtpu (the extra [tpu]), but no TPU.
 
 import functools
 import json
-import math
 import os
 import sys
 
@@ -55,7 +54,7 @@ def run() -> None:
     """
     from ns_jax.experiment.chain import iterations, only_stages
     from ns_jax.experiment.fields import validate
-    from ns_jax.planning.hardware import describe_topology, parse_topology
+    from ns_jax.planning.hardware import describe_topology, parse_price, parse_topology
     from ns_jax.planning.iteration import find_teacher
     from ns_jax.planning.programs import Counts, result_of
     from ns_jax.planning.text import as_json, as_text, problems
@@ -83,19 +82,6 @@ def run() -> None:
         print(json.dumps([as_json(plan) for plan in plans], indent=1))
     if too_large:
         raise UserError(f"does not fit on {FLAGS.topology}: {'; '.join(too_large)}")
-
-
-def parse_price(text: str | None) -> float | None:
-    """The price of a chip and hour. Raises UserError for what is no positive number."""
-    if text is None:
-        return None
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not 0 < price < math.inf:
-        raise UserError(f"--price_per_chip_hour={text}: a positive number is needed, as in --price_per_chip_hour=1.2")
-    return price
 
 
 def make_plan(config, name: str, topology, devices, counts, teacher, price: float | None):

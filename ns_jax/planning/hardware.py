@@ -170,6 +170,19 @@ def parse_topology(text: str) -> Topology:
     return Topology(generation, sizes, num_slices)
 
 
+def parse_price(text: str | None) -> float | None:
+    """The price of a chip and hour. Raises UserError for what is no positive number."""
+    if text is None:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 < price < math.inf:
+        raise UserError(f"--price_per_chip_hour={text}: a positive number is needed, as in --price_per_chip_hour=1.2")
+    return price
+
+
 def slices(generation: Generation) -> list[str]:
     """Usual slices of a generation, the smallest first: 'v3:2x2', 'v3:2x4', 'v3:4x4', ..."""
     shape, names = [2] * generation.dimensions, []

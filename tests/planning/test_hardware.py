@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from ns_jax.errors import UserError
-from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_topology, slices
+from ns_jax.planning.hardware import GENERATIONS, describe_topology, parse_price, parse_topology, slices
 
 DEVICES = {
     "v3:32x32": 2048,
@@ -104,3 +104,10 @@ def test_without_libtpu(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install libtpu"):
         describe_topology("v5e:2x2")
+
+
+@pytest.mark.parametrize("text", ["cheap", "0", "-1.2", "nan", "inf", "", "1,2"])
+def test_a_price_is_a_positive_number(text):
+    assert parse_price(None) is None and parse_price("1.2") == 1.2
+    with pytest.raises(UserError, match=f"^--price_per_chip_hour={text}: a positive number is needed, as in"):
+        parse_price(text)

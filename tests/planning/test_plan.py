@@ -12,7 +12,8 @@ from ns_jax.configs import mnist5k
 from ns_jax.experiment.chain import iterations
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.collectives import find_collectives
-from ns_jax.planning.hardware import describe_topology
+from ns_jax.planning.estimate import estimate
+from ns_jax.planning.hardware import GENERATIONS, describe_topology
 from ns_jax.planning.iteration import iteration_programs
 from tests.conftest import REPO
 from tests.planning.shapes import COUNTS, TINY_TEACHER
@@ -55,6 +56,36 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
         assert params + split / 2 < total_bytes(rest) < 2 * params
 
 
+@needs_libtpu
+def test_between_slices_gradients_are_added_up():
+    """Two slices of four TPUs: each adds up within itself first, and sends the sums, once a step."""
+    config = dict(iterations(mnist5k.get_config("smoke")))["iteration_1"]
+    config.variant, config.bn_group_size, config.stages = TINY, 4, ("train",)
+    config.labeled_batch_size = 64
+    mesh = make_mesh(2, describe_topology("2xv5e:2x2").devices)
+    (program,) = iteration_programs(config, mesh, COUNTS, TINY_TEACHER)
+    result = estimate(program, 8)
+    whole, split = (
+        sum(4 * leaf.size for leaf in leaves)
+        for leaves in partition(jax.tree.leaves(program.memory["parameters"]), is_whole)
+    )
+    statistics = sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory["batch norm statistics"]))
+    # Each device its part of split gradients; moving averages of batch norm's groups, and metrics, beside them.
+    assert whole + split / 2 <= result.slice_bytes <= whole + split + 2 * statistics + 4 * MAX_METRICS
+    assert max(part.group_size for part in result.traffic) == 4  # nothing else leaves a slice
+    generation = GENERATIONS["v5e"]
+    assert result.roofline(generation)["between slices"] == result.slice_bytes / generation.slice_bandwidth
+
+
+def is_whole(leaf) -> bool:
+    return leaf.sharding.is_fully_replicated
+
+
+def partition(leaves: list, test) -> tuple[list, list]:
+    """Those that pass a test, and the others."""
+    return [leaf for leaf in leaves if test(leaf)], [leaf for leaf in leaves if not test(leaf)]
+
+
 def is_sum_of_batch_norm(op_name: str) -> bool:
     """In the forward pass."""
     return "transpose" not in op_name and op_name.endswith("_bn/reduce_sum")
@@ -71,14 +102,20 @@ def run_plan(*arguments):
 
 
 @needs_libtpu
-def test_the_command():
+def test_the_command(tmp_path):
     config = ("--config=configs/mnist5k.py:control", f"--config.variant={TINY}")
     sizes = (*config, "--num_labeled=100", "--num_test=1000", "--num_classes=10")
-    process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--json")
+    more = (f"--save={tmp_path}", "--price_per_chip_hour=1.5")
+    process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", "--json", *more)
     assert process.returncode == 0, process.stderr
+    assert f"evaluate: saved as {tmp_path / 'evaluate.executable'}" in process.stderr
+    assert (tmp_path / "evaluate.executable").stat().st_size == json.loads((tmp_path / "evaluate.json").read_text())[
+        "bytes"
+    ]
     (plan,) = json.loads(process.stdout)
     (program,) = plan["programs"]
     assert program["fits"] and program["devices"] == 4 and program["stage"] == "evaluate"
+    assert plan["accelerator_type"] == "v5litepod-4" and plan["price"]["0.14"] == 24 * plan["days"]["0.14"] * 4 * 1.5
     large = ("--config.eval_batch_size=524288", "--config.test_resolution=112")  # 20 GB of images on a device
     process = run_plan(*sizes, "--topology=v5e:2x2", "--stages=evaluate", *large)
     assert process.returncode == 2
