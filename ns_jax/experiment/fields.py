@@ -241,7 +241,7 @@ TABLE = (
     ("parallel.remat",          False,      boolean,      "keep each block's input only, compute the rest "
                                                           "again in the backward pass", LOCKSTEP),
     ("parallel.shard_state",    1,          DEVICES,      "devices that share one copy of parameters, "
-                                                          "optimiser and EMA; 0: all", LOCKSTEP),
+                                                          "optimiser and EMA; 0: all of a slice", LOCKSTEP),
     ("parallel.accumulation_steps", 1,      PARTS,        "parts of a batch, one after the other, each with batch "
                                                           "norm of its own"),
     # --- Chain: `chain` holds the overrides of each iteration; its teacher is the model of the one before
