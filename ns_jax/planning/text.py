@@ -57,6 +57,14 @@ class Plan:
         """Of all programs."""
         return sum(estimate.days(self.generation, utilization) for estimate in self.estimates)
 
+    def days_with_input(self) -> float:
+        """Of all programs at the planned utilization, or as slow as their input."""
+        slower = {part.stage: max(1.0, part.needed / part.gives) for part in self.inputs()}
+        return sum(
+            slower.get(estimate.stage, 1.0) * estimate.days(self.generation, self.utilization)
+            for estimate in self.estimates
+        )
+
     def cost(self, utilization: float) -> float | None:
         """Of all programs, in the currency of the price."""
         return None if self.price is None else 24 * self.days(utilization) * self.topology.chips * self.price
@@ -156,6 +164,8 @@ def days_lines(plan: Plan) -> list[str]:
         f"counted, or slower where a bound above is; {plan.days(high):.2f} at {high:.0%}, {plan.days(low):.2f} at "
         f"{low:.0%}"
     ]
+    if (waiting := plan.days_with_input()) > plan.days(plan.utilization):
+        lines.append(f"{waiting:.2f} days at {plan.utilization:.0%} with what the input is assumed to give")
     if plan.price is not None:
         lines.append(
             f"price: about {plan.cost(plan.utilization):,.0f} for {plan.topology.chips} chips at {plan.price:g} a chip "
@@ -282,6 +292,7 @@ def as_json(plan: Plan) -> dict:
         "mesh": plan.mesh_note,
         "utilization": plan.utilization,
         "days": {f"{share:g}": plan.days(share) for share in shares},
+        "days_with_input": plan.days_with_input(),
         "price": None if plan.price is None else {f"{share:g}": plan.cost(share) for share in shares},
         "programs": programs,
         "input": [dataclasses.asdict(part) for part in plan.inputs()],

@@ -92,6 +92,18 @@ def test_a_price():
     assert "price" not in as_text(make_plan(make_estimate(runs=86400)))
 
 
+def test_an_input_that_is_too_slow_is_counted():
+    """A step of 4,096 images in half a millisecond: 32,000 images/s a host, more than 24 cores decode."""
+    flops = {"dot": 0, "conv": int(2048 * 61.5e12 / 4000), "depthwise": 0}
+    fast = make_estimate(images=4096, resolution=224, runs=86400 * 2000, flops=flops, fits=True)
+    plan = make_plan(fast, variant="efficientnet-b0")
+    (part,) = plan.inputs()
+    assert part.needed == pytest.approx(32_000) and part.gives < part.needed
+    assert plan.days_with_input() == pytest.approx(plan.days(0.5) * part.needed / part.gives)
+    assert f"{plan.days_with_input():.2f} days at 50% with what the input is assumed to give" in as_text(plan)
+    assert "with what the input" not in as_text(make_plan(make_estimate(runs=86400)))
+
+
 def test_what_does_not_fit_beside_the_steps():
     fits = make_estimate(fits=True, memory_total=10 * GIB, moments={"restart": 4 * GIB, "model written": 16 * GIB})
     (problem,) = problems(make_plan(fits), searched=False)
