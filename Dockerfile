@@ -7,7 +7,7 @@ FROM ${BASE}
 # An extra of setup.py: `tpu` brings libtpu, `cuda12` the libraries of CUDA; the machine has only the driver.
 ARG ACCELERATOR=tpu
 # No package newer than this time, so that the same commit gets the same packages; setup.py has the lower bounds.
-ARG UV_EXCLUDE_NEWER=
+ARG UV_EXCLUDE_NEWER=2100-01-01
 
 # Versions are not pinned: Debian keeps only the newest. TensorFlow's client of buckets reads the certificates.
 # hadolint ignore=DL3008
@@ -25,9 +25,7 @@ ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv PYTHONUNBUFFERED=1 \
 WORKDIR /opt/ns_jax
 COPY setup.py pyproject.toml README.md ./
 COPY ns_jax/version.py ns_jax/
-RUN UV_EXCLUDE_NEWER="${UV_EXCLUDE_NEWER:-$(date --utc +%Y-%m-%dT%H:%M:%SZ)}" \
-    uv pip install --no-cache ".[${ACCELERATOR},demo]" \
-    && uv pip uninstall ns_jax
+RUN uv pip install --no-cache ".[${ACCELERATOR},demo]" && uv pip uninstall ns_jax
 
 COPY . .
 RUN uv pip install --no-cache --no-deps --editable .

@@ -50,6 +50,7 @@ setuptools.setup(
         "tensorflow-datasets",
     ],
     extras_require={
+        "cuda12": ["jax[cuda12]"],
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
         "hf": ["datasets"],

@@ -9,7 +9,12 @@ import subprocess
 
 import pytest
 
-from launch import tpu
+from launch.errors import LaunchError
+from launch.jobs import Job, read_jobs
+from launch.toml_files import read_toml
+from launch.tpu import scripts
+from launch.tpu.__main__ import main
+from launch.tpu.settings import Settings
 from tests.conftest import REPO
 from tests.launch.cloud import README, git, launch, readme_commands
 
@@ -28,10 +33,10 @@ def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
 
 
 def test_without_a_python_the_workers_get_an_environment():
-    settings = tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
-    script = tpu.setup_script(settings, "0" * 40)
+    settings = read_toml(str(REPO / "launch" / "settings.example.toml"), Settings)
+    script = scripts.setup(settings, "0" * 40)
     assert "uv pip install" in script and "[tpu,demo]" in script
-    assert tpu.Job("a/b.py:c").command(settings).startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
+    assert Job("a/b.py:c").command(settings).startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
     subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
@@ -68,7 +73,7 @@ def test_a_wrong_recipe_is_one_line(cloud, tmp_path):
         ("[[runs]]\nconfig = 'a'\n[[runs]]\nconfig = 'b/a.py'", "two runs have the name 'a'"),
     ):
         recipe.write_text(text)
-        with pytest.raises(tpu.LaunchError, match=error):
+        with pytest.raises(LaunchError, match=error):
             launch(cloud, "chain", f"--recipe={recipe}")
 
 
@@ -81,12 +86,12 @@ def test_the_readmes_commands(capsys, monkeypatch):
         arguments = shlex.split(command.replace("launch/settings.toml", "launch/settings.example.toml"))[3:]
         own = arguments.index("--") if "--" in arguments else len(arguments)
         arguments[own:own] = ["--dry_run", *(["--commit=HEAD"] if arguments[0] in ("run", "chain", "setup") else [])]
-        tpu.main(arguments)
+        main(arguments)
         assert "gcloud compute tpus" in capsys.readouterr().out, command
 
 
 def test_the_recipes_flags_are_fields_of_its_configs():
-    for job in tpu.read_jobs(str(REPO / "launch" / "l2.toml")):
+    for job in read_jobs(str(REPO / "launch" / "l2.toml")):
         config = importlib.import_module(job.config.removesuffix(".py").replace("/", ".")).get_config()
         for flag in job.flags:
             name, value = flag.removeprefix("--config.").split("=")
@@ -99,5 +104,5 @@ def test_the_readmes_settings_are_the_example(tmp_path):
     """Its example holds the keys of the file that it says to copy."""
     block = README.split("```toml\n")[1].split("```")[0]
     (tmp_path / "settings.toml").write_text(block)
-    read = tpu.read_toml(str(tmp_path / "settings.toml"), tpu.Settings)
-    assert read == tpu.read_toml(str(REPO / "launch" / "settings.example.toml"), tpu.Settings)
+    read = read_toml(str(tmp_path / "settings.toml"), Settings)
+    assert read == read_toml(str(REPO / "launch" / "settings.example.toml"), Settings)
