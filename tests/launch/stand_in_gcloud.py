@@ -1,7 +1,9 @@
 """A stand-in for gcloud: TPUs whose workers are processes of this machine, and a bucket that is a folder.
 
 It understands what launch/tpu and its workers call, keeps its state in the folder STAND_IN and appends every call of
-the launcher to calls.jsonl there, and those of workers to calls_of_workers.jsonl. gs://A/B is the file gs/A/B there. Each worker of a TPU has a home folder of its own, which is deleted with the TPU. `preempt NAME`
+the launcher to calls.jsonl there, and those of workers to calls_of_workers.jsonl. gs://A/B is the file gs/A/B there.
+
+Each worker of a TPU has a home folder of its own, which is deleted with the TPU. `preempt NAME`
 (of the tests, not of gcloud) is what a preemption does: SIGTERM, then the machines are gone.
 
 For jax.distributed a worker looks like one task of a Slurm job.

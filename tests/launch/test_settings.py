@@ -23,7 +23,8 @@ def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
     launch(cloud, "run", "--config=configs/b0_teacher.py", "--dry_run", "--", "--config.seed=1")
     text = capsys.readouterr().out
     verbs = re.findall(r"^gcloud compute tpus tpu-vm (\w+) ns-jax ", text, re.MULTILINE)
-    assert verbs == ["describe", "create", "describe", *["ssh"] * 4]  # set up, start, status, log
+    # For the number of workers, too; then set up, mark the first worker, start, ask for the name of the start.
+    assert verbs == ["describe", "create", "describe", "describe", *["ssh"] * 4]
     assert f"--config=configs/b0_teacher.py --workdir={cloud.bucket}/b0_teacher --distributed --config.seed=1" in text
     assert f"git checkout --quiet --force --detach {git('rev-parse', 'HEAD', cwd=pathlib.Path.cwd())}" in text
     for command in ("create", "setup", "stop", "delete"):
@@ -36,7 +37,8 @@ def test_without_a_python_the_workers_get_an_environment():
     settings = read_toml(str(REPO / "launch" / "settings.example.toml"), Settings)
     script = scripts.setup(settings, "0" * 40)
     assert "uv pip install" in script and "[tpu,demo]" in script
-    assert Job("a/b.py:c").command(settings).startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
+    run = scripts.command(settings, Job("a/b.py:c"))
+    assert run.startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
     subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
@@ -50,6 +52,17 @@ def test_without_a_python_the_workers_get_an_environment():
         ('bucket = "', 'bucket = "my-', r"must begin with gs://, or with / where every worker mounts it"),
         ("poll_seconds = 0.2", "poll_seconds = 0", r"settings.toml: poll_seconds = 0 must be above 0"),
         ("name =", "name", r"settings.toml: Expected '='"),
+        ('name = "ns-jax"', 'name = " "', "settings.toml: name is empty"),
+        ('"us-central2-b"', '""', "settings.toml: zone is empty"),
+        ('"us-central2-b"', '"us-central2"', "settings.toml: zone = 'us-central2' is no zone, such as us-central2-b"),
+        ("v4-32", "v4-31", "accelerator_type 'v4-31': v4 has no such slice; near are v4-8, v4-16, v4-32, v4-64"),
+        ("repository =", "image =", "settings.toml: python is of workers without an image: leave it out, or the image"),
+        ("spot =", 'image = "me/ns_jax"\nspot =', "name either an image, or a repository that the workers clone"),
+        ("repository =", 'image = ""\nprepare =', "name either an image, or a repository that the workers clone"),
+        ("spot =", "slices = 2\nspot =", "slices = 2 need queued = true: only queued resources have several"),
+        ("spot =", "batch_size = 0\nspot =", "settings.toml: batch_size = 0 must be above 0"),
+        ("spot =", "stall_minutes = -1\nspot =", "settings.toml: stall_minutes = -1 must be above 0"),
+        ("spot =", "failures = 1.5\nspot =", "settings.toml: failures = 1.5 must be a whole number"),
     ],
 )
 def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):

@@ -13,7 +13,7 @@ import pytest
 from launch.errors import LaunchError
 from launch.jobs import Job
 from launch.toml_files import read_toml
-from launch.tpu import machine, run, scripts
+from launch.tpu import machine, run
 from launch.tpu.gcloud import Tpu
 from launch.tpu.settings import Settings
 from tests.conftest import REPO
