@@ -123,10 +123,10 @@ if [ -e first ]; then
   (trap exit TERM; while sleep {LOG_SECONDS} & wait $!; do put {folder}/log < "$log" 2>/dev/null; done) 9>&- &
   copying=$!
 fi
-{_removal(settings)}cd {"~" if settings.image else "~/ns_jax"}
+{_removal(settings)}cd {"~" if settings.image else "~/ns_jax"} || exit 1
 {command(settings, job)}
 code=$?
-cd {FOLDER}
+cd {FOLDER} || exit 1
 [ ! -e stopping ] || code=stopped
 if [ -e first ]; then
   kill $copying 2>/dev/null
@@ -134,7 +134,7 @@ if [ -e first ]; then
   put {folder}/log < "$log"
 fi
 {{ echo "ended $(hostname) $code"; tail -n {LAST_LINES} "$log" | sed "s/^/$(hostname): /"; }} > {name}.end
-for try in 1 2 3; do put {folder}/"$(hostname)".end < {name}.end && break; sleep 5; done
+for _ in 1 2 3; do put {folder}/"$(hostname)".end < {name}.end && break; sleep 5; done
 echo $code > exit.new
 mv exit.new {name}.exit
 END
@@ -175,11 +175,13 @@ def stop(settings: Settings) -> str:
     return f"""cd {FOLDER} 2>/dev/null || exit 0
 if flock -n -s lock true; then exit 0; fi
 touch stopping
-kill -TERM -- -$(cat pid)
-for second in $(seq {STOP_SECONDS}); do flock -n -s lock true && break; sleep 1; done
-kill -KILL -- -$(cat pid) 2>/dev/null
-{_removal(settings)}[ ! -e $(cat name).exit ] || exit 0
+group=-$(cat pid)
+name=$(cat name)
+kill -TERM -- "$group"
+for _ in $(seq {STOP_SECONDS}); do flock -n -s lock true && break; sleep 1; done
+kill -KILL -- "$group" 2>/dev/null
+{_removal(settings)}[ ! -e "$name.exit" ] || exit 0
 {PUT}
-echo stopped > $(cat name).exit
+echo stopped > "$name.exit"
 echo "ended $(hostname) stopped" | put "$(cat where)/$(hostname).end"
 """

@@ -103,7 +103,7 @@ def test_every_topology_has_as_many_chips_as_its_pods_ask_for(generation):
         ({"image": "My Image"}, "image = 'My Image' is no name of an image"),
         ({"bucket": "/mnt/bucket"}, "bucket = '/mnt/bucket' is no folder of a bucket, such as gs://my-bucket/ns_jax"),
         ({"bucket": "gs://"}, "bucket = 'gs://' is no folder of a bucket"),
-        ({"topology": "16x17"}, "topology '16x17': v5e has no such slice; near are 8x8, 8x16, 16x16"),
+        ({"topology": "16x17"}, "topology '16x17': v5e has no such slice; near are 4x8, 8x8, 8x16, 16x16"),
         ({"topology": "large"}, "topology 'large': v5e has no such slice"),
         ({"generation": "v9"}, "there is no TPU generation 'v9'; known are v3, v4, v5e, v5p, v6e"),
         ({"gpu": "nvidia-l4"}, "name either the generation of TPUs, or a gpu"),

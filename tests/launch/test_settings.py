@@ -66,10 +66,19 @@ def test_without_a_python_the_workers_get_an_environment():
     ],
 )
 def test_a_wrong_settings_file_is_one_line(cloud, old, new, error):
-    cloud.settings.write_text(cloud.settings.read_text().replace(old, new, 1))
+    text = cloud.settings.read_text()
+    assert old in text
+    cloud.settings.write_text(text.replace(old, new, 1))
+    with pytest.raises(LaunchError) as caught:
+        launch(cloud, "create")
+    assert error in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_error_is_one_line_of_the_command(cloud):
+    cloud.write_settings(zone="")
     process = subprocess.run(cloud.launch("create"), cwd=REPO, capture_output=True, text=True)
-    assert process.returncode == 2 and error in process.stderr
-    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
+    assert process.returncode == 2
+    assert process.stderr == f"error: {cloud.settings}: zone is empty\n"
 
 
 def test_a_wrong_recipe_is_one_line(cloud, tmp_path):
