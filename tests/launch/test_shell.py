@@ -66,6 +66,10 @@ def test_slurm_with_a_process_a_node_has_all_its_gpus(programs, slurm, monkeypat
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
     assert "devices: 0,1,2,3\n" in run_script(slurm).stdout
+    (command,) = [command for command in readme_commands("sbatch ") if "--ntasks-per-node" in command]
+    _, tasks, cpus, *script = shlex.split(command)
+    assert (tasks, cpus) == ("--ntasks-per-node=1", "--cpus-per-task=64") and script[0] == slurm[0]
+    assert "devices: 0,1,2,3\n" in run_script(script).stdout
 
 
 # What a run does that has had a SIGTERM: it saves a checkpoint, which takes a while, and ends with 143.
