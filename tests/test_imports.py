@@ -11,6 +11,7 @@ from tests.conftest import REPO
 LAYERS = (
     {"errors", "version"},
     {"registry", "files", "host_memory", "interrupt"},
+    {"progress_file"},
     {"models", "data", "pseudo_labels", "parallel"},
     {"artifact", "experiment"},
     {"training", "interop"},

@@ -17,6 +17,7 @@ from ns_jax.models.apply import probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, check_divides, place_whole, replicated, to_global, to_host
 from ns_jax.parallel.preemption import must_stop
+from ns_jax.progress_file import report_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Predictor:
             batch = next(batches, None) or self._empty_batch()
             host_batch = (batch["image"], batch["label"].astype(np.int32), batch["index"].astype(np.int32))
             outputs = to_host(program(self.variables, *to_global(self.mesh, host_batch)))
+            report_batch()
             real = batch["index"] >= 0
             yield outputs[real], batch["label"][real], batch["index"][real]
 

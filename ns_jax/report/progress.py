@@ -9,6 +9,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ns_jax.progress_file import report_steps
+
 PLAIN_LINE_EVERY_SECONDS = 10.0
 
 
@@ -63,6 +65,7 @@ class StageProgress:
         if self.started_at is None:
             self.started_at, self.started_with = time.monotonic(), done
         self.done = done
+        report_steps(done, self.total, self.unit)
         if not self.shown:
             return
         if text and self.speed:

@@ -14,6 +14,7 @@ from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import make_mesh
+from ns_jax.progress_file import progress_file
 from ns_jax.report.write import write_report
 from ns_jax.run.choice import choose_iteration
 from ns_jax.run.iteration import Iteration, make_iteration
@@ -38,6 +39,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> None:
     stages = [stages_of(iteration) for iteration in plan]
     with contextlib.ExitStack() as until_the_end:
         on_process_zero(lambda: until_the_end.enter_context(locked(workdir)))
+        if is_process_zero():
+            until_the_end.enter_context(progress_file(workdir / "progress.json"))
         _run_plan(config, workdir, plan, stages)
 
 

@@ -10,6 +10,7 @@ from etils import epath
 
 from ns_jax.files import read_json_object, write_json
 from ns_jax.parallel.hosts import is_process_zero
+from ns_jax.progress_file import begin_stage
 
 
 @contextlib.contextmanager
@@ -20,6 +21,7 @@ def recorded(folder: epath.Path, stage: str) -> Iterator[None]:
     """
     path = folder / "took.json"
     started_at, finished = time.monotonic(), False
+    begin_stage(f"{folder.name} {stage}")
     try:
         yield
         finished = True

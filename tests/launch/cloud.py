@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 
-from launch import tpu
+from launch.errors import LaunchError
+from launch.tpu.__main__ import main
 from tests.conftest import REPO
 
 README = (REPO / "launch" / "README.md").read_text()
@@ -32,8 +33,17 @@ DELETE = ["compute", "tpus", "tpu-vm", "delete", "ns-jax", *WHERE]
 WORK = """#!/bin/bash
 for flag; do case $flag in --config=*) config=${flag#*=};; --workdir=*) workdir=${flag#*=};; esac; done
 echo "flags: $*"
+case $workdir in gs://*) workdir=$STAND_IN/gs/${workdir#gs://};; esac
 mkdir -p "$workdir"
+progress() { printf '{"stages_begun": 1, "done": %s}' "$1" > "$workdir/progress.json"; }
+starts=$(cat "$workdir/count-$SLURM_PROCID" 2>/dev/null || echo 0)
+echo $((starts + 1)) > "$workdir/count-$SLURM_PROCID"
 case $config in
+  gets-on) progress $((starts + 1)); [ "$starts" = 4 ] || exit 7;;
+  stays) progress 5; exit 7;;
+  hangs) [ "$starts" = 1 ] || sleep 1000;;
+  hangs-for-ever) sleep 1000;;
+  mistake) echo "error: no such source" >&2; exit 2;;
   wait) echo started >> "$workdir/starts"; while [ ! -e "$workdir/go" ]; do sleep 0.05; done; echo went on;;
   deaf) trap '' TERM; touch "$workdir/deaf-$SLURM_PROCID"; while true; do sleep 0.1; done;;
   fail) echo "it went wrong"; exit 7;;
@@ -52,6 +62,9 @@ class Cloud:
         gcloud = folder / "bin" / "gcloud"
         gcloud.write_text(f'#!/bin/bash\nexec "{sys.executable}" -S -E "{STAND_IN}" "$@"\n')
         gcloud.chmod(0o755)
+        hostname = folder / "bin" / "hostname"
+        hostname.write_text("#!/bin/bash\necho worker-$SLURM_PROCID\n")
+        hostname.chmod(0o755)
         self.environment = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}", "STAND_IN": str(self.folder)}
         self.settings = folder / "settings.toml"
         values = {
@@ -65,8 +78,15 @@ class Cloud:
             "python": python,
             "spot": True,
             "poll_seconds": 0.2,
+            "look_minutes": 0.02,
         } | settings
-        self.settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+        self.values = values
+        self.write_settings()
+
+    def write_settings(self, **changes) -> None:
+        """Writes the settings file anew; a value None leaves a key out."""
+        self.values = {key: value for key, value in (self.values | changes).items() if value is not None}
+        self.settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in self.values.items()))
 
     def launch(self, command: str, *flags: str) -> list[str]:
         return [sys.executable, "-m", "launch.tpu", command, f"--settings={self.settings}", *flags]
@@ -79,16 +99,17 @@ class Cloud:
 
     def steps(self) -> list:
         """The calls in order without the polls: what was run on the workers in a word, the others as they were."""
-        words = {"git clone": "setup", "setsid": "start", "kill -TERM": "stop", "tail -n 20": "last lines"}
+        words = {"git clone": "setup", "docker pull": "setup", "setsid": "start", "kill -TERM": "stop"}
         steps = []
         for call in self.calls():
             if call[3] == "ssh":
                 assert call[4] == "ns-jax" and call[-3:] == WHERE
-                word = next((word for mark, word in words.items() if mark in call[6]), None)
+                command = next(flag for flag in call if flag.startswith("--command="))
+                word = next((word for mark, word in words.items() if mark in command), None)
                 if word:
-                    assert call[5] == "--worker=all"
+                    assert "--worker=all" in call
                     steps.append(word)
-            elif call[3] != "describe":
+            elif call[0] == "compute" and call[3] != "describe":
                 steps.append(call)
         return steps
 
@@ -99,7 +120,7 @@ def git(*arguments, cwd=REPO) -> str:
 
 
 def launch(cloud: Cloud, command: str, *flags: str) -> None:
-    tpu.main([command, f"--settings={cloud.settings}", *flags])
+    main([command, f"--settings={cloud.settings}", *flags])
 
 
 def until(happened, seconds: float = 60) -> None:
@@ -120,7 +141,7 @@ class InBackground:
     def _run(self, *arguments):
         try:
             launch(*arguments)
-        except tpu.LaunchError as error:
+        except LaunchError as error:
             self.error = error
 
     def end(self) -> str | None:

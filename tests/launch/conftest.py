@@ -2,7 +2,9 @@ import contextlib
 
 import pytest
 
-from launch import tpu
+from launch.errors import LaunchError
+from launch.tpu import scripts
+from launch.tpu.__main__ import main
 from tests.launch.cloud import WORK, Cloud, git
 
 
@@ -22,7 +24,8 @@ def cloud(tmp_path, monkeypatch):
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(repository)
-    monkeypatch.setattr(tpu, "STOP_SECONDS", 1)
+    monkeypatch.setattr(scripts, "STOP_SECONDS", 1)
+    monkeypatch.setattr(scripts, "LOG_SECONDS", 0.5)
     yield made
-    with contextlib.suppress(tpu.LaunchError):
-        tpu.main(["delete", f"--settings={made.settings}"])  # and with it the workers' processes
+    with contextlib.suppress(LaunchError):
+        main(["delete", f"--settings={made.settings}"])  # and with it the workers' processes

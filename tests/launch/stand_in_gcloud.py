@@ -1,7 +1,9 @@
-"""A stand-in for gcloud: TPUs whose workers are processes of this machine.
+"""A stand-in for gcloud: TPUs whose workers are processes of this machine, and a bucket that is a folder.
 
-It understands what launch/tpu.py calls, keeps its state in the folder STAND_IN and appends every call to
-calls.jsonl there. Each worker of a TPU has a home folder of its own, which is deleted with the TPU. `preempt NAME`
+It understands what launch/tpu and its workers call, keeps its state in the folder STAND_IN and appends every call of
+the launcher to calls.jsonl there, and those of workers to calls_of_workers.jsonl. gs://A/B is the file gs/A/B there.
+
+Each worker of a TPU has a home folder of its own, which is deleted with the TPU. `preempt NAME`
 (of the tests, not of gcloud) is what a preemption does: SIGTERM, then the machines are gone.
 
 For jax.distributed a worker looks like one task of a Slurm job.
@@ -19,7 +21,7 @@ import sys
 import time
 
 FOLDER = pathlib.Path(os.environ.get("STAND_IN", ""))
-WORKERS = 2
+WORKERS = 2  # of each slice
 # Of the flags in gcloud's reference, those that somebody may want here; the first are required.
 TPU = (
     {"accelerator-type"},
@@ -43,7 +45,14 @@ COMMANDS = {
     ("tpu-vm", "describe"): (set(), set()),
     ("tpu-vm", "delete"): (set(), {"async"}),
     ("tpu-vm", "ssh"): ({"worker", "command"}, {"internal-ip", "ssh-flag", "ssh-key-file"}),
-    ("queued-resources", "create"): (TPU[0] | {"node-id", "runtime-version"}, TPU[1]),
+    ("queued-resources", "ssh"): (
+        {"worker", "command"},
+        {"node", "batch-size", "internal-ip", "ssh-flag", "ssh-key-file"},
+    ),
+    ("queued-resources", "create"): (
+        TPU[0] | {"runtime-version"},
+        TPU[1] | {"node-id", "node-count", "node-prefix"},  # the first, or the others
+    ),
     ("queued-resources", "describe"): (set(), set()),
     ("queued-resources", "delete"): ({"force"}, {"async"}),  # gcloud refuses an active one without it
 }
@@ -73,12 +82,21 @@ def read(name: str) -> dict:
     return json.loads(node_file(name).read_text())
 
 
+def of_node(node: str) -> str:
+    """The TPU or queued resource that a node is of."""
+    for path in FOLDER.glob("*.json"):
+        if node in json.loads(path.read_text()).get("nodes", ()):
+            return path.stem
+    not_found(node)
+
+
 def write(name: str, **node) -> None:
     node_file(name).write_text(json.dumps(node))
 
 
 def homes(name: str) -> list[pathlib.Path]:
-    return [FOLDER / name / read(name)["disk"] / f"worker-{number}" for number in range(WORKERS)]
+    node = read(name)
+    return [FOLDER / name / node["disk"] / f"worker-{number}" for number in range(WORKERS * len(node["nodes"]))]
 
 
 def fail_some_times(file: str, message: str) -> None:
@@ -90,7 +108,9 @@ def fail_some_times(file: str, message: str) -> None:
         fail(message)
 
 
-def create(name: str, queued: bool) -> None:
+def create(name: str, queued: bool, flags: dict) -> None:
+    if queued and ("node-id" in flags) == ("node-count" in flags):
+        fail("Exactly one of (--node-id | --node-count --node-prefix) must be specified.")
     fail_some_times("refusals", "RESOURCE_EXHAUSTED: There is no more capacity in the zone")
     if node_file(name).exists():
         fail(f"ALREADY_EXISTS: Resource '{name}' already exists")
@@ -101,6 +121,9 @@ def create(name: str, queued: bool) -> None:
             state="READY",
             port=free.getsockname()[1],
             queued=queued,
+            nodes=[f"{flags['node-prefix']}-{number}" for number in range(int(flags["node-count"]))]
+            if "node-count" in flags
+            else [name],
             queue=["WAITING_FOR_RESOURCES"] if queued else [],
             disk=str(time.time_ns()),
         )
@@ -157,11 +180,16 @@ def node_state(name: str) -> str:
     return read(name)["state"]
 
 
-def ssh(name: str, worker: str, command: str) -> int:
-    node = read(name)
+def ssh(name: str, flags: dict) -> int:
+    worker, command, node = flags["worker"], flags["command"], read(name)
     if node["state"] != "READY":
         fail(f"TPU {name} is in state {node['state']}")
-    chosen = range(WORKERS) if worker == "all" else [int(worker)]
+    if worker == "all":
+        # Of queued resources gcloud takes the first node unless it is told otherwise.
+        chosen = range(len(homes(name)) if flags.get("node") == "all" else WORKERS)
+    else:
+        first, _, last = worker.partition("-")
+        chosen = range(int(first), int(last or first) + 1)
     running = {}
     for number in chosen:
         environment = os.environ | {
@@ -171,7 +199,7 @@ def ssh(name: str, worker: str, command: str) -> int:
             "JAX_COORDINATOR_ADDRESS": f"localhost:{node['port']}",
             "SLURM_JOB_ID": "1",
             "SLURM_STEP_NODELIST": "localhost",
-            "SLURM_NTASKS": str(WORKERS),
+            "SLURM_NTASKS": str(len(homes(name))),
             "SLURM_PROCID": str(number),
             "SLURM_LOCALID": "0",
         }
@@ -183,9 +211,43 @@ def ssh(name: str, worker: str, command: str) -> int:
     return next((code for code in codes.values() if code), 0)
 
 
+def object_file(url: str) -> pathlib.Path:
+    if not url.startswith("gs://"):
+        fail(f"{url} is no object")
+    return FOLDER / "gs" / url.removeprefix("gs://")
+
+
+def storage(verb: str, arguments: list[str]) -> int:
+    """`cat [--range=FIRST-] URL`, and `cp --quiet - URL`."""
+    flags, (*source, url) = options(arguments), [text for text in arguments if text == "-" or text[0] != "-"]
+    path = object_file(url)
+    if verb == "cp" and source == ["-"] and flags.keys() == {"quiet"}:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_bytes(sys.stdin.buffer.read())
+        temporary.replace(path)
+    elif verb == "cat" and not source and flags.keys() <= {"range"}:
+        fail_some_times("offline-storage", "There was a problem refreshing your current auth tokens")
+        first = int(flags.get("range", "0-").removesuffix("-"))
+        matches = sorted(path.parent.glob(path.name))
+        if not matches:
+            fail(f"The following URLs matched no objects or files:\n{url}")
+        for match in matches:
+            data = match.read_bytes()
+            if first and first >= len(data):
+                fail("HTTPError 416: The requested range cannot be satisfied.")
+            sys.stdout.buffer.write(data[first:])
+    else:
+        fail(f"Invalid choice: {verb!r} {arguments}")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
-    with (FOLDER / "calls.jsonl").open("a") as log:
+    by_worker = "/worker-" in os.environ.get("HOME", "")
+    with (FOLDER / ("calls_of_workers.jsonl" if by_worker else "calls.jsonl")).open("a") as log:
         log.write(json.dumps(arguments) + "\n")
+    if arguments[0] == "storage":
+        return storage(arguments[1], arguments[2:])
     if arguments[:2] != ["compute", "tpus"]:
         fail(f"Invalid choice: {arguments[0]!r}")
     group, verb, name, *rest = arguments[2:]
@@ -198,16 +260,20 @@ def main(arguments: list[str]) -> int:
         fail(f"argument --{min(missing)}: Must be specified.")
     if unknown := set(flags) - required - other:
         fail(f"unrecognized arguments: --{min(unknown)}")
-    if (group, verb) == ("tpu-vm", "ssh"):
-        return ssh(name, flags["worker"], flags["command"])
+    if verb == "ssh":
+        return ssh(name, flags)
     if verb == "create":
-        create(name, group == "queued-resources")
+        create(name, group == "queued-resources", flags)
     elif verb == "delete":
         delete(name, group)
-    elif flags["format"] != ("value(state.state)" if group == "queued-resources" else "value(state)"):
-        print()  # a field that there is not
+    elif (group, flags["format"]) == ("queued-resources", "value(state.state)"):
+        print(queue_state(name))
+    elif (group, flags["format"]) == ("tpu-vm", "value(state)"):
+        print(node_state(of_node(name)))
+    elif (group, flags["format"]) == ("tpu-vm", "value(networkEndpoints.len())"):
+        print(WORKERS if read(of_node(name)) else 0)
     else:
-        print(queue_state(name) if group == "queued-resources" else node_state(name))
+        print()  # a field that there is not
     return 0
 
 
