@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ns_jax import buckets
 from ns_jax.data.shards.listing import Shard, is_remote
 from ns_jax.data.shards.ranges import RangeFile
 from ns_jax.data.sources.base import IMAGE_SUFFIXES
@@ -239,18 +240,14 @@ def open_parquet_file(shard: Shard):
 
     if not is_remote(shard.path):
         return pyarrow.parquet.ParquetFile(shard.path)
-    import tensorflow as tf
-
-    return pyarrow.parquet.ParquetFile(tf.io.gfile.GFile(shard.path, "rb"))
+    return pyarrow.parquet.ParquetFile(buckets.open_object(shard.path))
 
 
 def open_sequential(shard: Shard):
     """Opens a file to be read from its beginning."""
     if not is_remote(shard.path):
         return open(shard.path, "rb", buffering=0)
-    import tensorflow as tf
-
-    return tf.io.gfile.GFile(shard.path, "rb")
+    return buckets.open_object(shard.path)
 
 
 def _read_ranges(opened: RangeFile, rows: np.ndarray) -> list[bytes]:
