@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-# Paths in buckets are opened by gcsfs and not by TensorFlow, see ns_jax/buckets.py; epath looks when it opens its first.
+# Paths in buckets are opened by gcsfs, not by TensorFlow (ns_jax/buckets.py); epath looks when it opens its first file.
 os.environ.setdefault("EPATH_USE_TF", "0")
 
 if TYPE_CHECKING:

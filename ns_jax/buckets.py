@@ -4,6 +4,7 @@ A bucket is no file system. Writing an object is atomic, renaming a folder is no
 begin with, and exists as long as there is one; an object can be written on the condition that it has not changed.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -111,26 +112,17 @@ def upload(local: str, path: Any) -> None:
     filesystem().put_file(local, os.fspath(path))
 
 
-class NewObject:
-    """A binary file that becomes an object when the block ends well, in one step. A context manager.
+@contextlib.contextmanager
+def new_object(path: Any) -> Iterator[Any]:
+    """A binary file that becomes an object when the block ends well, in one step.
 
     It is written on this machine first: a client's own file would become an object with whatever it holds when a block
     ends with an error.
     """
-
-    def __init__(self, path: Any):
-        self._path, self._file = os.fspath(path), tempfile.NamedTemporaryFile()
-
-    def __enter__(self):
-        return self._file
-
-    def __exit__(self, kind, *exc) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                upload(self._file.name, self._path)
-        finally:
-            self._file.close()
+    with tempfile.NamedTemporaryFile() as file:
+        yield file
+        file.flush()
+        upload(file.name, path)
 
 
 def describe(path: Any) -> Object:
@@ -208,10 +200,8 @@ def read_with_generation(path: Any) -> tuple[bytes, int]:
 def delete_if_unchanged(path: Any, generation: int) -> None:
     """Deletes an object, unless it has changed since it had a generation."""
     bucket, _, name = os.fspath(path).removeprefix(SCHEME).partition("/")
-    try:
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
         filesystem().call("DELETE", "b/{}/o/{}", bucket, name, ifGenerationMatch=str(generation))
-    except (FileExistsError, FileNotFoundError):
-        pass
 
 
 class _Failures:

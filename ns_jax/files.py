@@ -46,7 +46,7 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
 def new_file(path: epath.Path) -> Iterator[Any]:
     """A binary file that appears at `path` when the block ends well; a reader never sees half of it."""
     if buckets.is_bucket(path):
-        with buckets.NewObject(path) as file:
+        with buckets.new_object(path) as file:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)

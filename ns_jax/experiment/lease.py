@@ -95,7 +95,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: Any) -> None:
         self._stop.set()
         self._thread.join()
         with contextlib.suppress(Exception):  # it counts as ended after a while anyway

@@ -33,12 +33,9 @@ def locked(workdir: epath.Path) -> Iterator[None]:
       UserError: another run works there (names its host, process and start), or the workdir cannot be written.
     """
     path = workdir / LOCK
-    if is_bucket(workdir):
-        with Lease(path):
+    if is_bucket(workdir) or fcntl is None:
+        with Lease(path) if is_bucket(workdir) else contextlib.nullcontext():
             yield
-        return
-    if fcntl is None:
-        yield
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ import psutil
 from etils import epath
 from ml_collections import ConfigDict
 
-from ns_jax.data.sources import objects
 from ns_jax.buckets import absolute, is_bucket
+from ns_jax.data.sources import objects
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.fields import FIELDS, SECTIONS, unknown_field, validate
