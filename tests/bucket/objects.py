@@ -69,6 +69,11 @@ class Objects:
         self._buckets: dict[str, dict[str, Object]] = {bucket: {} for bucket in buckets}
         self._generation = 1_700_000_000_000_000
 
+    def make_empty(self, bucket: str) -> None:
+        """Makes a bucket without objects, whether there was one or not."""
+        with self._lock:
+            self._buckets[bucket] = {}
+
     def names(self, bucket: str) -> list[str]:
         """Names of the objects in order."""
         with self._lock:
