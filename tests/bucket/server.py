@@ -61,6 +61,8 @@ class BucketServer:
       token_lasts: seconds that the metadata server says of a new token.
       gives_tokens: whether the metadata server does.
       requests: 'METHOD PATH' to how often it was answered.
+      writes_left: how many changes are made yet; then everything is refused. What a bucket holds then is what a client
+        leaves that is killed after so many writes. None: no end.
       unknown: requests that this server has no answer to.
     """
 
@@ -72,6 +74,8 @@ class BucketServer:
         self.uploads: dict[str, dict] = {}
         self.requests: collections.Counter = collections.Counter()
         self.unknown: list[str] = []
+        self.writes_left: int | None = None
+        self._counting = threading.Lock()
         handler = type("Handler", (_Handler,), {"bucket_server": self})
         self._server = _Server(("127.0.0.1", port), handler)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
@@ -106,6 +110,7 @@ class BucketServer:
         if path.startswith(METADATA) or path == "/":
             return self._metadata(path, query)
         self._check_token(headers)
+        self._check_writes(method)
         if path == "/batch/storage/v1":
             return self._batch(headers, body)
         if path == "/storage/v1/b" and method == "GET":
@@ -159,6 +164,16 @@ class BucketServer:
             )
         if token not in self.tokens:
             raise ApiError(401, "Invalid Credentials")
+
+    def _check_writes(self, method: str) -> None:
+        if self.writes_left is None:
+            return
+        with self._counting:
+            if method != "GET" and self.writes_left:
+                self.writes_left -= 1
+                return
+            if not self.writes_left:
+                raise ApiError(403, "the client is dead, and does not know it")
 
     def _check_allowed(self, bucket: str) -> None:
         if bucket in self.forbidden:
