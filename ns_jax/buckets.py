@@ -212,13 +212,14 @@ class _Failures:
     """
 
     def __init__(self):
-        self._lock, self._first = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._first: UserError | None = None
 
-    def note(self, error: BaseException) -> None:
+    def note(self, error: UserError) -> None:
         with self._lock:
             self._first = self._first or error
 
-    def take(self) -> BaseException | None:
+    def take(self) -> UserError | None:
         """The first one since the last call; None where there was none."""
         with self._lock:
             first, self._first = self._first, None
@@ -229,14 +230,21 @@ failures = _Failures()
 
 
 def read_image(path: bytes) -> bytes:
-    """The bytes of an image, for a TensorFlow graph. What fails but for a missing object is noted in `failures`."""
+    """The bytes of an image, for a TensorFlow graph. What fails is noted in `failures`, too.
+
+    Raises:
+      UserError: it is gone, or cannot be fetched.
+    """
+    name = os.fsdecode(path)
     try:
-        return read(os.fsdecode(path))
+        return read(name)
     except FileNotFoundError:
-        raise
+        problem = UserError(f"{name} is gone: put it back, or start a run of its own without it")
     except Exception as error:
-        failures.note(error)
-        raise
+        reason = explain(error, name) or f"it cannot be fetched ({_shortened(' '.join(str(error).split()))})"
+        problem = UserError(f"{name}: {reason}")
+    failures.note(problem)
+    raise problem from None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -304,6 +304,6 @@ def _decoded_sides(source: Source) -> tuple[np.ndarray, np.ndarray]:
     buckets.failures.take()
     decoded = [(index, side) for index, _, side in dataset.ignore_errors().as_numpy_iterator()]
     if failure := buckets.failures.take():
-        raise buckets.explain(failure) or failure
+        raise failure
     indices, sides = np.array(decoded, np.int64).reshape(-1, 2).T
     return indices, sides
