@@ -26,7 +26,7 @@ def server(session_server, request):
     session_server.faults, session_server.forbidden = Faults(), set()
     session_server.requests.clear()
     yield session_server
-    session_server.faults, session_server.forbidden = Faults(), set()
+    session_server.faults, session_server.forbidden, session_server.writes_left = Faults(), set(), None
     assert not session_server.unknown
 
 
