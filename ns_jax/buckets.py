@@ -282,13 +282,14 @@ def _reason(error: BaseException, text: str) -> str:
     """What to say of one error, with {where} for the bucket; '' where it is none of a bucket."""
     module, code = type(error).__module__, getattr(error, "code", None)
     is_client = module.startswith(("gcsfs", "google.", "aiohttp", "requests"))
+    is_of_bucket = is_client or "gs://" in text or "storage/v1" in text  # TensorStore's say the path or the address
     if "gcsfs" in text and isinstance(error, ImportError):
         return f"paths in buckets (gs://) need the package gcsfs: {INSTALL}"
-    if module.startswith("google.auth") or _is_status(error, text, 401, "UNAUTHENTICATED"):
+    if module.startswith("google.auth") or is_of_bucket and _is_status(error, text, 401, "UNAUTHENTICATED"):
         if "Anonymous caller" in text or "DefaultCredentials" in type(error).__name__:
             return f"{{where}} cannot be opened without credentials: {_LOGIN}"
         return f"the credentials for {{where}} have expired or were refused: renew them and start again ({_LOGIN})"
-    if text.startswith("Forbidden: ") or _is_status(error, text, 403, "PERMISSION_DENIED"):
+    if text.startswith("Forbidden: ") or is_of_bucket and _is_status(error, text, 403, "PERMISSION_DENIED"):
         said = re.search(r"\S+ does not have (\S+) access", text)
         lacks = f" ({said[0]})" if said else ""
         return (
@@ -298,7 +299,7 @@ def _reason(error: BaseException, text: str) -> str:
     if "bucket does not exist" in text or isinstance(error, FileNotFoundError) and "/upload/storage/" in text:
         return "{where} does not exist: create it, or name another"
     transient = code in (408, 429, 500, 502, 503, 504) or re.search(r"\b(UNAVAILABLE|RESOURCE_EXHAUSTED)\b", text)
-    if is_client and (transient or module.startswith(("aiohttp", "requests"))) or "storage/v1" in text and transient:
+    if is_of_bucket and (transient or module.startswith(("aiohttp", "requests"))):
         return (
             f"{{where}} did not answer, after several attempts ({type(error).__name__}: {_shortened(text)}): start "
             "again when it does; what is complete is kept, and a run continues there"

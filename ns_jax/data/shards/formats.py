@@ -69,6 +69,7 @@ class ArrayRecord:
         # The reader of what is no ArrayRecord, or is cut off, has no records and says nothing.
         count = reader.num_records() if reader.ok() else 0
         if not reader.ok() or not count and not reader.writer_options_string():
+            _check_readable(source, shard)
             raise truncated(source, shard, "it has no footer of an ArrayRecord file")
         first = reader.read([0])[0] if count else b""
         reader.close()
@@ -232,6 +233,17 @@ class _ParquetShard:
                 label = table.column("label")[row].as_py()
                 labels[place] = -1 if label is None else label
         return records, labels
+
+
+def _check_readable(source: str, shard: Shard) -> None:
+    """Raises UserError where the end of a file in a bucket cannot be read: ArrayRecord's reader does not say why."""
+    if not is_remote(shard.path):
+        return
+    try:
+        buckets.read(shard.path, max(0, shard.size - 1), shard.size)
+    except Exception as error:
+        reason = buckets.explain(error, shard.path) or " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: cannot read {shard.path} ({reason})") from None
 
 
 def open_parquet_file(shard: Shard):
