@@ -156,7 +156,7 @@ class BucketServer:
 
     def _check_token(self, headers) -> None:
         # Google's C++ client, in ArrayRecord's reader, sends no token to an address that is set by hand.
-        if not self.needs_token or "gcloud-cpp" in headers.get("x-goog-api-client", "") + headers.get("User-Agent", ""):
+        if not self.needs_token or headers.get("User-Agent", "").startswith("gl-cpp"):
             return
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         if not token:
