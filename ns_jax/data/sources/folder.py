@@ -165,7 +165,7 @@ def _open_in_bucket(path: str, labels: bool) -> Source:
         raise _without_images(path, f"; {len(names)} other objects are")
     chosen.sort(key=lambda place: names[place].split("/"))  # the order of a local folder
     images = [names[place] for place in chosen]
-    classes = sorted({name.split("/")[0] for name in images if "/" in name})
+    classes = sorted({names[place].split("/")[0] for place in shown if "/" in names[place]})
     if classes and (problem := _problem_with_classes(images, classes)):
         if labels:
             raise UserError(f"folder:{path}: {problem}")
