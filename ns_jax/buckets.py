@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 
 from ns_jax.errors import UserError
 
+# Before epath opens its first path: listings are not kept, as other hosts write, too; what fails is raised, and not logged.
+os.environ.setdefault("FSSPEC_GCS", '{"use_listings_cache": false}')
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+for _name in ("gcsfs", "google.auth"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
 SCHEME = "gs://"
 INSTALL = "pip install 'ns_jax[gcs]'"
 _IN_URL = re.compile(r"\bb/([^/?\s]+)")
@@ -75,13 +81,9 @@ def check_address(path: Any) -> None:
 @functools.cache
 def filesystem():
     """The client, the same that epath has. Raises UserError where it is not installed."""
-    # Listings are not kept: other hosts write, too. What fails is raised, and logged by nobody.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
-    logging.getLogger("google.auth").setLevel(logging.CRITICAL)
     import fsspec
 
-    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False  # where it was imported before
     try:
         return fsspec.filesystem("gcs", finalize_on_close=True)
     except ImportError:
