@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ns_jax.errors import UserError
 
-# Before epath opens its first path. Listings are not kept: other hosts write, too. What fails is raised, and not logged.
+# Before epath opens its first path. Listings are not kept: other hosts write, too. What fails is raised, not logged.
 os.environ.setdefault("FSSPEC_GCS", '{"use_listings_cache": false}')
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 for _name in ("gcsfs", "google.auth"):
