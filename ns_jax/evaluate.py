@@ -5,6 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
+from ns_jax.buckets import absolute
 from ns_jax.command_line import fail, one_line
 from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
@@ -65,7 +66,7 @@ def run() -> list[str]:
     from ns_jax.evaluators.suites import SUITES, with_defaults
     from ns_jax.report.progress import say
 
-    out = epath.Path(os.path.abspath(FLAGS.out) if "://" not in FLAGS.out else FLAGS.out)
+    out = epath.Path(absolute(FLAGS.out))
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     set_up(out)

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written under a temporary name and renamed."""
+"""Files that are complete or absent: written under a temporary name and renamed; in a bucket uploaded in one step."""
 
 import contextlib
 import errno
@@ -12,6 +12,7 @@ from typing import Any
 
 from etils import epath
 
+from ns_jax import buckets
 from ns_jax.errors import UserError
 
 HASHED = 1 << 22  # bytes of a file that are in memory at a time
@@ -28,12 +29,15 @@ def file_sha256(path: epath.Path) -> str:
 
 def require_space(folder: epath.Path, num_bytes: int) -> None:
     """Raises OSError (ENOSPC) unless the disk of an existing local `folder` has `num_bytes` left."""
-    if "://" not in str(folder) and shutil.disk_usage(folder).free < num_bytes:
+    if not buckets.is_bucket(folder) and shutil.disk_usage(folder).free < num_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def write_bytes(path: epath.Path, data: bytes) -> None:
     """Writes `data` to `path` in one step; a reader never sees half of it."""
+    if buckets.is_bucket(path):
+        buckets.write(path, data)
+        return
     with new_file(path) as file:
         file.write(data)
 
@@ -41,14 +45,17 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
 @contextlib.contextmanager
 def new_file(path: epath.Path) -> Iterator[Any]:
     """A binary file that appears at `path` when the block ends well; a reader never sees half of it."""
+    if buckets.is_bucket(path):
+        with buckets.new_object(path) as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            if "://" not in str(path):  # else a power cut can leave the name without the data
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a power cut can leave the name without the data
         temporary.replace(path)
         sync_folder(path.parent)
     except Exception:
@@ -58,7 +65,7 @@ def new_file(path: epath.Path) -> Iterator[Any]:
 
 def sync_folder(folder: epath.Path) -> None:
     """Makes the names in a local folder last through a power cut, where the system can do that."""
-    if "://" in str(folder):
+    if buckets.is_bucket(folder):
         return
     with contextlib.suppress(OSError):  # not of every file system
         descriptor = os.open(folder, os.O_RDONLY)
@@ -70,7 +77,7 @@ def sync_folder(folder: epath.Path) -> None:
 
 def is_file(path: epath.Path) -> bool:
     """Whether there is a regular file, or an object of a bucket: a pipe or a device may never end."""
-    return path.is_file() if "://" in str(path) else os.path.isfile(path)
+    return path.is_file() if buckets.is_bucket(path) else os.path.isfile(path)
 
 
 def check_writable(path: epath.Path) -> None:
@@ -79,10 +86,23 @@ def check_writable(path: epath.Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    if buckets.is_bucket(path):
+        _check_bucket_writable(path)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(b"")
     temporary.unlink()
+
+
+def _check_bucket_writable(path: epath.Path) -> None:
+    """As `check_writable`: an object may have a name below that of another one, and nobody would find it there."""
+    for folder in path.parents:
+        if len(folder.parts) > 3 and folder.is_file():  # deeper than ('/', 'gs', BUCKET)
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    temporary = path.with_name(f"{path.name}.tmp")
+    buckets.write(temporary, b"")
+    temporary.unlink(missing_ok=True)  # an answer that was lost makes a client ask again
 
 
 def write_json(path: epath.Path, value: Any) -> None:

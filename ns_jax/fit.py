@@ -8,6 +8,7 @@ import os
 
 from absl import app, flags, logging
 
+from ns_jax.buckets import absolute
 from ns_jax.command_line import ARGUMENTS, fail, overridden_fields, parse_flags
 from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
@@ -45,7 +46,7 @@ def main(argv) -> None:
 
         if not FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
-        workdir, config = epath.Path(os.path.abspath(FLAGS.workdir)), FLAGS.config
+        workdir, config = epath.Path(absolute(FLAGS.workdir)), FLAGS.config
         set_up(workdir, config.compilation_cache_dir)
         from ns_jax.fitting.run import Images, fit_run, set_start
 

@@ -8,6 +8,7 @@ import os
 
 from absl import app, flags
 
+from ns_jax.buckets import absolute
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
 from ns_jax.host_memory import use_cpu_alone
@@ -28,7 +29,7 @@ def main(argv) -> None:
     from ns_jax.fitting.label_next import label_next  # here, so that --help is quick
 
     try:
-        number, clustered = label_next(os.path.abspath(os.path.expanduser(FLAGS.run)), FLAGS.count)
+        number, clustered = label_next(absolute(FLAGS.run), FLAGS.count)
     except UserError as error:
         fail(error)
     over = "classes and clusters of features" if clustered else "classes"

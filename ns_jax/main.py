@@ -4,6 +4,7 @@ import os
 
 from absl import app, flags, logging
 
+from ns_jax.buckets import absolute
 from ns_jax.command_line import fail, parse_flags
 from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
@@ -31,7 +32,7 @@ def main(argv) -> None:
         validate(config)
         from etils import epath
 
-        workdir = epath.Path(os.path.abspath(FLAGS.workdir) if "://" not in FLAGS.workdir else FLAGS.workdir)
+        workdir = epath.Path(absolute(FLAGS.workdir))
         if not FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         set_up(workdir, config.compilation_cache_dir)

@@ -7,6 +7,7 @@ import sys
 
 from absl import app, flags
 
+from ns_jax.buckets import explain
 from ns_jax.errors import UserError
 from ns_jax.host_memory import use_cpu_alone
 from ns_jax.interrupt import end_at_interrupt
@@ -157,7 +158,7 @@ def main(argv) -> None:
                 print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}", flush=True)
         write_files(results, FLAGS.json, FLAGS.csv)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explain(error) or error}", file=sys.stderr)
         sys.exit(2)
     if failed:
         print(f"error: {failed} of {len(files)} images could not be read", file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from ns_jax.buckets import explain
 from ns_jax.command_line import fail
 from ns_jax.errors import Stopped, UserError
 
@@ -67,6 +68,8 @@ def one_line_errors(workdir: str, distributed: bool = False) -> Iterator[None]:
                     "complete is kept, and the run continues there"
                 )
             )
+        if explained := explain(error):
+            fail(explained)
         if distributed:
             traceback.print_exc()
             sys.stdout.flush()

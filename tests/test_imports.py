@@ -10,6 +10,7 @@ from tests.conftest import REPO
 # the tables of stages and evaluations name, they name by import path.
 LAYERS = (
     {"errors", "version"},
+    {"buckets"},
     {"registry", "files", "host_memory", "interrupt"},
     {"progress_file"},
     {"models", "data", "pseudo_labels", "parallel"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {  # outside package -> who may
     "flax": {"artifact", "experiment", "inference", "interop", "models", "training"},
     "matplotlib": {"report"},
 }
-WITHOUT_JAX = {"data", "pseudo_labels", "experiment", "registry", "files", "errors", "command_line"}
+WITHOUT_JAX = {"buckets", "data", "pseudo_labels", "experiment", "registry", "files", "errors", "command_line"}
 FILES = [path for path in sorted((REPO / "ns_jax").rglob("*.py")) if "configs" not in path.parts]
 
 

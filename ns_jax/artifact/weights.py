@@ -10,6 +10,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ns_jax.artifact.metadata import FORMAT_VERSION, METADATA, read_metadata
+from ns_jax.buckets import is_bucket
 from ns_jax.errors import UserError
 from ns_jax.files import file_sha256, is_file, write_bytes, write_json
 
@@ -77,7 +78,7 @@ def load_artifact(folder: epath.Path) -> Artifact:
     path = folder / WEIGHTS
     if not is_file(path):
         raise UserError(f"{folder} has {METADATA}, but {WEIGHTS} is missing: copy the whole folder again")
-    if "://" in str(path):  # fetched once
+    if is_bucket(path):  # fetched once
         data = path.read_bytes()
         _check_fingerprint(hashlib.sha256(data).hexdigest(), metadata, path)
         flat = safetensors.numpy.load(data)

@@ -26,6 +26,7 @@ import PIL.Image
 import tensorflow as tf
 from etils import epath
 
+from ns_jax import buckets
 from ns_jax.data.decode import decode_image
 from ns_jax.data.pipeline import MIN_SIDE, named_error, usable_cores
 from ns_jax.data.shards.layout import SIDECAR
@@ -163,9 +164,9 @@ def _written(path: epath.Path) -> Iterator[str]:
     """Name of a local file that is moved to `path` when the block ends well."""
     if is_remote(str(path)):
         with tempfile.TemporaryDirectory() as folder:
-            local = epath.Path(folder) / path.name
-            yield str(local)
-            local.copy(path, overwrite=True)
+            local = os.path.join(folder, path.name)
+            yield local
+            buckets.upload(local, path)
         return
     temporary = path.with_name(f".{path.name}.tmp")
     try:

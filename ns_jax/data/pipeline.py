@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
+from ns_jax import buckets
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
 from ns_jax.data.preprocess import train_image, train_window
@@ -286,6 +287,9 @@ def _decoded_sides(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Decodes every image; int64 indices of those that can be decoded, and the length of their shorter side.
 
     The side of an array that is no image is MIN_SIDE.
+
+    Raises:
+      UserError: an image could not be fetched from a bucket: it is not known to be broken.
     """
 
     def decode(index):
@@ -297,6 +301,9 @@ def _decoded_sides(source: Source) -> tuple[np.ndarray, np.ndarray]:
         return index, largest, side
 
     dataset = parallel_map(tf.data.Dataset.range(source.count), decode)
+    buckets.failures.take()
     decoded = [(index, side) for index, _, side in dataset.ignore_errors().as_numpy_iterator()]
+    if failure := buckets.failures.take():
+        raise failure
     indices, sides = np.array(decoded, np.int64).reshape(-1, 2).T
     return indices, sides

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from ns_jax import buckets
 from ns_jax.data.decode import decode_image, take
 from ns_jax.data.image_size import LIMIT, max_pixels
 from ns_jax.data.ops.check import require_same_kind
@@ -90,7 +91,7 @@ def clean_image(image, view: View, exif_orientation: bool = False) -> np.ndarray
 def _read_window(path, window, exif_orientation: bool):
     """Decodes the part of a file that lies in `window`: uint8 [H, W, 3]."""
     try:
-        encoded = tf.io.read_file(os.fsencode(path))
+        encoded = tf.io.read_file(os.fsencode(path)) if not buckets.is_bucket(path) else _read_object(path)
         decode_image(encoded)  # all of it: damage outside the window must show too
         return decode_image(encoded, window, exif_orientation)
     except (tf.errors.OpError, ValueError) as error:
@@ -103,3 +104,16 @@ def _read_window(path, window, exif_orientation: bool):
             raise UserError(f"{os.fspath(path)}: more than {max_pixels()} pixels: set {LIMIT} to allow more") from None
         reason = known.get(type(error), "not a whole JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF that can be read")
         raise UserError(f"{os.fspath(path)}: {reason}") from None
+
+
+def _read_object(path):
+    """The bytes of an image in a bucket. Raises UserError where it cannot be read."""
+    buckets.check_address(path)
+    try:
+        return tf.constant(buckets.read(path))
+    except FileNotFoundError:
+        raise UserError(f"{os.fspath(path)}: no such file") from None
+    except Exception as error:
+        if explained := buckets.explain(error, path):
+            raise UserError(f"{os.fspath(path)}: {explained}") from None
+        raise

@@ -1,13 +1,13 @@
-"""One run at a time in a workdir: a file that the system unlocks when the process that holds it ends, however."""
+"""One run at a time in a workdir: a file that the system unlocks when the process that holds it ends, however.
+
+In a bucket nobody unlocks for a process that has ended: see `ns_jax/experiment/lease.py`.
+"""
 
 import contextlib
 import errno
 import json
 import os
-import socket
-import time
 from collections.abc import Iterator
-from typing import Any
 
 try:
     import fcntl
@@ -16,10 +16,12 @@ except ImportError:  # not on Windows
 
 from etils import epath
 
+from ns_jax.buckets import is_bucket
 from ns_jax.errors import UserError
+from ns_jax.experiment.lease import Lease, another_run, this_process
 
 LOCK = "run.lock"
-# What a file system says that knows no locks: a run goes on without one there, as in buckets.
+# What a file system says that knows no locks: a run goes on without one there.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -30,10 +32,11 @@ def locked(workdir: epath.Path) -> Iterator[None]:
     Raises:
       UserError: another run works there (names its host, process and start), or the workdir cannot be written.
     """
-    if "://" in str(workdir) or fcntl is None:
-        yield
-        return
     path = workdir / LOCK
+    if is_bucket(workdir) or fcntl is None:
+        with Lease(path) if is_bucket(workdir) else contextlib.nullcontext():
+            yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -53,19 +56,6 @@ def _acquire(descriptor: int, workdir: epath.Path) -> None:
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return
-        raise UserError(
-            f"another run works in {workdir}{_describe(os.pread(descriptor, 4096, 0))}: wait for its end, or choose "
-            "another --workdir"
-        ) from None
-    owner = {"host": socket.gethostname(), "process": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+        raise another_run(workdir, os.pread(descriptor, 4096, 0)) from None
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{json.dumps(owner)}\n".encode(), 0)
-
-
-def _describe(content: bytes) -> str:
-    """' (process P on HOST since TIME)', or '' where the file does not say it."""
-    try:
-        owner: dict[str, Any] = json.loads(content)
-        return f" (process {owner['process']} on {owner['host']} since {owner['started']})"
-    except (ValueError, KeyError, TypeError):
-        return ""
+    os.pwrite(descriptor, f"{json.dumps(this_process())}\n".encode(), 0)

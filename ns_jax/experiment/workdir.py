@@ -5,6 +5,7 @@ import re
 from etils import epath
 from ml_collections import ConfigDict
 
+from ns_jax.buckets import explain
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.fingerprint import deciding_fields, flatten
@@ -25,6 +26,8 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
     try:
         check_writable(path)
     except Exception as error:  # buckets raise many kinds
+        if explained := explain(error, workdir):
+            raise explained from None
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise UserError(f"{workdir} cannot be written ({reason}): choose another --workdir") from None
     if not path.exists():

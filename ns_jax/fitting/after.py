@@ -1,12 +1,11 @@
 """A run after another one, with labels that a person has corrected since: what is taken over, and what has changed."""
 
-import shutil
-
 from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
 from ns_jax.experiment.saved import load_config
+from ns_jax.files import write_bytes
 from ns_jax.report.collect import collect_labels, collect_run
 
 
@@ -30,7 +29,7 @@ def take_over(before: epath.Path, workdir: epath.Path) -> ConfigDict:
     config = load_config(before / "config.json")
     (workdir / "data").mkdir(parents=True, exist_ok=True)
     for known in (before / "data").glob("broken_images-*.json"):
-        shutil.copy(known, workdir / "data" / known.name)
+        write_bytes(workdir / "data" / known.name, known.read_bytes())
     with config.unlocked():
         config.compilation_cache_dir = config.compilation_cache_dir or str(before / "compilation_cache")
     return config

@@ -9,6 +9,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from ns_jax.buckets import absolute, is_bucket
 from ns_jax.data.sources import objects
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
@@ -73,6 +74,8 @@ def source_string(field: str, images: Any) -> str:
     if not isinstance(images, str | os.PathLike):
         return objects.register(field, images)
     text = os.fspath(images)
+    if is_bucket(text) and ":" not in text.partition("://")[0]:
+        return f"folder:{text}"
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):
         return f"folder:{path}"
@@ -117,14 +120,14 @@ def fit_run(
         config = _with_given(load_config(workdir / "config.json"), fields, config, given)
         say(f"{workdir} has a plan: going on with it")
     elif after:
-        config = _with_given(take_over(epath.Path(os.path.abspath(after)), workdir), fields, config, given)
+        config = _with_given(take_over(epath.Path(absolute(after)), workdir), fields, config, given)
         say(f"the plan is that of {after}")
     else:
         plan(config, given, workdir, seconds, control)
     validate(config)
     orchestrate.run(config, workdir)
     if after:
-        for line in changes(epath.Path(os.path.abspath(after)), workdir):
+        for line in changes(epath.Path(absolute(after)), workdir):
             say(line)
     try:
         chosen, _ = label_next(workdir)
@@ -311,7 +314,7 @@ def fit(
     from ns_jax.experiment.opening import open_config
     from ns_jax.session import set_up
 
-    folder, config = epath.Path(os.path.abspath(workdir)), open_config("configs/own_images.py")
+    folder, config = epath.Path(absolute(workdir)), open_config("configs/own_images.py")
     fields = {field.replace("__", "."): value for field, value in overrides.items()}
     check_overrides(fields)
     with config.unlocked():

@@ -8,6 +8,7 @@ from etils import epath
 from ns_jax.artifact.metadata import check_variant, has_artifact
 from ns_jax.artifact.weights import WEIGHTS as WEIGHTS_FILE
 from ns_jax.artifact.weights import Artifact, load_artifact, save_artifact
+from ns_jax.buckets import check_address, explain, is_bucket
 from ns_jax.errors import UserError
 from ns_jax.files import is_file
 from ns_jax.interop import export, hub, npz, starts, tf_checkpoint, torch_state
@@ -75,11 +76,16 @@ def recognize(path: epath.Path) -> tuple[str, epath.Path] | None:
 def path_of(path_or_name) -> epath.Path:
     """The path, whether something is there or not. Raises UserError for an address that cannot be read, as http://."""
     try:
+        check_address(path_or_name)
         path = epath.Path(path_or_name)
         path.exists()
-    except OSError:
+    except UserError:
         raise
-    except Exception as error:  # TensorFlow's, of buckets, and KeyError for an unknown scheme
+    except Exception as error:  # of buckets of many kinds, and KeyError for an unknown scheme
+        if explained := explain(error, path_or_name):
+            raise explained from None
+        if isinstance(error, OSError):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path_or_name} cannot be opened ({reason}): download it, and name the file") from None
     return path
@@ -103,6 +109,8 @@ def read(path_or_name, variant: str | None = None, ema: bool = True) -> Artifact
     if recognized is None:
         raise UserError(f"{path_or_name} is of no known format. A model is {KNOWN}")
     name, where = recognized
+    if name != "artifact" and is_bucket(path):
+        raise UserError(f"{path_or_name}: files of other libraries are not read from buckets: copy it to this machine")
     if name == "artifact":
         artifact = load_artifact(where)
         check_variant(artifact.metadata, variant, where)

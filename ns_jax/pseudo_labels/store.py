@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from etils import epath
 
+from ns_jax.buckets import is_bucket
 from ns_jax.errors import UserError
 from ns_jax.files import read_json_object, write_bytes, write_json
 from ns_jax.pseudo_labels.check import COPY_FIELDS, LABEL_FIELDS, fields_problem, manifest_problem
@@ -52,7 +53,7 @@ def _dump(array: np.ndarray) -> bytes:
 def _load(path: epath.Path) -> np.ndarray:
     """Record array of a shard, memory-mapped and without a file descriptor where the file is local."""
     try:
-        if "://" not in str(path):
+        if not is_bucket(path):
             return map_npy(os.fspath(path))
         return np.load(io.BytesIO(path.read_bytes()))
     except FileNotFoundError:

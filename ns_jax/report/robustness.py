@@ -130,7 +130,7 @@ def draw_disagreements(name: str, folders: dict[str, str], source_name: str, dat
     index_of = {id_of_image: index for index, id_of_image in enumerate(source.ids(np.arange(source.count)).tolist())}
     images, titles = [], []
     for place in places:
-        images.append(source.load(index_of[first.ids[place]])[0].numpy())
+        images.append(source.load(np.int64(index_of[first.ids[place]]))[0].numpy())
         answers = [each.class_names[each.probs[place].argmax()] for each in (first, second)]
         lines = [f"is {first.class_names[first.labels[place]]}"]
         lines += [f"{model}: {answer}" for model, answer in zip(models, answers, strict=True)]

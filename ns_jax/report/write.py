@@ -139,7 +139,7 @@ def sample_images(student: CollectedIteration) -> tuple[list[np.ndarray], list[s
     index_of = {name: i for i, name in enumerate(source.ids(np.arange(source.count)).tolist())}
     order = np.argsort(labels.confidence, kind="stable")
     picked = order[sample_places(len(order))]
-    images = [source.load(index_of[name])[0].numpy() for name in labels.ids[picked].tolist()]
+    images = [source.load(np.int64(index_of[name]))[0].numpy() for name in labels.ids[picked].tolist()]
     if images[0].ndim != 3 or images[0].shape[-1] not in (1, 3, 4):
         raise UserError(f"{source.name} holds arrays of shape {images[0].shape}, not images")
     titles = [f"{labels.class_names[labels.label[i]]} {labels.confidence[i]:.2f}" for i in picked]

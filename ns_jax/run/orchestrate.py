@@ -5,6 +5,7 @@ import contextlib
 from etils import epath
 from ml_collections import ConfigDict
 
+from ns_jax.buckets import check_address
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import VALIDATION, iterations
@@ -100,6 +101,7 @@ def _make_chain(
                 own_config.evaluations = {VALIDATION: own_config.evaluations[VALIDATION]}
         taught_by = selection_from = None
         if own_config.data.unlabeled:
+            check_address(own_config.teacher)
             taught_by = teacher or epath.Path(own_config.teacher)
             selection_from = _selection_folder(own_config.selection_from, chain)
         mesh = make_mesh(own_config.parallel.shard_state)
@@ -120,6 +122,7 @@ def _selection_folder(selection_from: str, earlier: list[Iteration]) -> epath.Pa
             if not iteration.has_stored_labels:
                 raise UserError(f"selection_from={selection_from}: that iteration has no pseudo-labels")
             return iteration.paths.folder
+    check_address(selection_from)
     return epath.Path(selection_from)
 
 

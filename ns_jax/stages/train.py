@@ -336,6 +336,7 @@ def training_loop(
             if step < num_steps:
                 stopping = must_stop()
                 if stopping or step % config.checkpoint_every_steps == 0:
+                    writer.flush()
                     checkpoints.save(state, step)
         writer.close()
         checkpoints.wait()

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ns_jax import buckets
 from ns_jax.data.shards.listing import Shard, is_remote
 from ns_jax.data.shards.ranges import RangeFile
 from ns_jax.data.sources.base import IMAGE_SUFFIXES
@@ -68,6 +69,7 @@ class ArrayRecord:
         # The reader of what is no ArrayRecord, or is cut off, has no records and says nothing.
         count = reader.num_records() if reader.ok() else 0
         if not reader.ok() or not count and not reader.writer_options_string():
+            _check_readable(source, shard)
             raise truncated(source, shard, "it has no footer of an ArrayRecord file")
         first = reader.read([0])[0] if count else b""
         reader.close()
@@ -233,24 +235,31 @@ class _ParquetShard:
         return records, labels
 
 
+def _check_readable(source: str, shard: Shard) -> None:
+    """Raises UserError where the end of a file in a bucket cannot be read: ArrayRecord's reader does not say why."""
+    if not is_remote(shard.path):
+        return
+    try:
+        buckets.read(shard.path, max(0, shard.size - 1), shard.size)
+    except Exception as error:
+        reason = buckets.explain(error, shard.path) or " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: cannot read {shard.path} ({reason})") from None
+
+
 def open_parquet_file(shard: Shard):
     """Opens a Parquet file, of a bucket too."""
     import pyarrow.parquet
 
     if not is_remote(shard.path):
         return pyarrow.parquet.ParquetFile(shard.path)
-    import tensorflow as tf
-
-    return pyarrow.parquet.ParquetFile(tf.io.gfile.GFile(shard.path, "rb"))
+    return pyarrow.parquet.ParquetFile(buckets.open_object(shard.path))
 
 
 def open_sequential(shard: Shard):
     """Opens a file to be read from its beginning."""
     if not is_remote(shard.path):
         return open(shard.path, "rb", buffering=0)
-    import tensorflow as tf
-
-    return tf.io.gfile.GFile(shard.path, "rb")
+    return buckets.open_object(shard.path)
 
 
 def _read_ranges(opened: RangeFile, rows: np.ndarray) -> list[bytes]:

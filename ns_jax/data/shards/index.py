@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
 from ns_jax.data.shards.formats import FORMATS, Format, Scan
@@ -108,7 +107,8 @@ def _places(kind: str, pattern: str, shards: list[Shard], settings: dict, cache_
     user = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     about = [FORMAT_VERSION, kind, settings, os.path.basename(pattern), pattern.count("/")]
     beside = f".ns_jax_index-{_digest(about)[:16]}"
-    elsewhere = f".ns_jax_index-{_digest([*about, os.path.abspath(pattern)])[:16]}"
+    where = pattern if is_remote(pattern) else os.path.abspath(pattern)
+    elsewhere = f".ns_jax_index-{_digest([*about, where])[:16]}"
     folders = [cache_dir, os.path.join(os.path.expanduser(user), "ns_jax", "shards")]
     first = Place(epath.Path(os.path.dirname(shards[0].path) or "."), beside)
     return [first, *(Place(epath.Path(folder), elsewhere) for folder in folders if folder)]
@@ -135,7 +135,7 @@ def _writable(source: str, places: list[Place]) -> Place:
         try:
             check_writable(place.folder / place.name)
             return place
-        except (OSError, tf.errors.OpError):
+        except Exception:  # of a bucket's client, of many kinds
             continue
     raise UserError(
         f"{source}: what is learned about its shards can be kept nowhere: make {places[-1].folder} writable"
@@ -146,7 +146,7 @@ def _read_kept(place: epath.Path, name: str, kind: str, shards: list[Shard]) -> 
     """A kept index; None where there is none, or it is not whole."""
     try:
         content = (place / f"{name}.npz").read_bytes()
-    except (OSError, tf.errors.OpError):
+    except OSError:
         return None
     folder = shards[0].path[: len(shards[0].path) - len(shards[0].name)]
     try:

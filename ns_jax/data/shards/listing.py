@@ -1,18 +1,15 @@
 """Which files a glob names, and what a source string says about them: GLOB or GLOB:KEY=VALUE,KEY=VALUE."""
 
-import concurrent.futures
 import glob
 import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from etils import epath
-
+from ns_jax import buckets
 from ns_jax.errors import UserError
 
 KEYS = ("image", "label", "first_label", "classes", "checked")
-STAT_THREADS = 64  # a bucket answers one question after the other otherwise
 _NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
 
 
@@ -23,7 +20,7 @@ class Shard(NamedTuple):
       path: where it is.
       name: its path below the folder that all shards of a source share.
       size: bytes.
-      modified: when it was written, in nanoseconds, or as exactly as its storage says.
+      modified: when it was written, in nanoseconds; in a bucket its generation.
     """
 
     path: str
@@ -34,7 +31,7 @@ class Shard(NamedTuple):
 
 def is_remote(path: str) -> bool:
     """Whether a path is in a bucket."""
-    return "://" in path
+    return buckets.is_bucket(path)
 
 
 def split_rest(kind: str, rest: str) -> tuple[str, dict[str, str]]:
@@ -60,8 +57,8 @@ def split_rest(kind: str, rest: str) -> tuple[str, dict[str, str]]:
 def _stat(path: str) -> tuple[int, int]:
     """Size and time of modification of a file."""
     if is_remote(path):
-        stat = epath.Path(path).stat()
-        return stat.length, int(stat.mtime)
+        known = buckets.describe(path)
+        return known.size, known.generation
     result = os.stat(path)
     return result.st_size, result.st_mtime_ns
 
@@ -82,26 +79,38 @@ def list_shards(source: str, pattern: str) -> list[Shard]:
       UserError: there are none, or of files that are numbered N-of-M some are missing.
     """
     if is_remote(pattern):
-        import tensorflow as tf
-
-        glob_of = tf.io.gfile.glob
+        files = _list_objects(source, pattern)
     else:
-        glob_of = glob.glob
-    paths = sorted(path for path in glob_of(pattern) if not os.path.basename(path).startswith("."))
-    if len(paths) == 1 and not is_remote(pattern) and os.path.isdir(paths[0]):
-        raise UserError(f"{source}: {paths[0]} is a folder: name the files in it, as {paths[0].rstrip('/')}/train-*")
-    if not is_remote(pattern):
-        paths = [path for path in paths if os.path.isfile(path)]
-    if not paths:
+        paths = sorted(path for path in glob.glob(pattern) if not os.path.basename(path).startswith("."))
+        if len(paths) == 1 and os.path.isdir(paths[0]):
+            raise UserError(
+                f"{source}: {paths[0]} is a folder: name the files in it, as {paths[0].rstrip('/')}/train-*"
+            )
+        files = [(path, *_stat(path)) for path in paths if os.path.isfile(path)]
+    if not files:
         raise UserError(f"{source}: no file is called so")
+    paths = [path for path, _, _ in files]
     check_complete(source, paths)
-    with concurrent.futures.ThreadPoolExecutor(STAT_THREADS if is_remote(pattern) else 1) as pool:
-        stats = list(pool.map(_stat, paths))
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if not is_remote(pattern) else ""
     if is_remote(pattern):  # commonpath would make one slash of two
         folder = os.path.commonprefix([os.path.dirname(path) + "/" for path in paths]).rpartition("/")[0]
-    names = [path[len(folder) :].lstrip("/") for path in paths]
-    return [Shard(path, name, *stat) for path, name, stat in zip(paths, names, stats, strict=True)]
+    else:
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [Shard(path, path[len(folder) :].lstrip("/"), *stat) for path, *stat in files]
+
+
+def _list_objects(source: str, pattern: str) -> list[buckets.Object]:
+    """The objects that a glob names, without hidden ones. Raises UserError where the bucket cannot be listed."""
+    buckets.check_address(pattern)
+    try:
+        files = buckets.match(pattern)
+    except Exception as error:
+        if explained := buckets.explain(error, pattern):
+            raise UserError(f"{source}: {explained}") from None
+        raise
+    files = [file for file in files if not os.path.basename(file.path).startswith(".")]
+    if not files:
+        buckets.require_bucket(pattern)
+    return files
 
 
 def check_complete(source: str, paths: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ns_jax import buckets
 from ns_jax.data.shards.listing import Shard, is_remote
 from ns_jax.errors import UserError
 
@@ -67,24 +68,17 @@ class RangeFile:
     """A file of which bytes are read by several threads at once. Closed when nobody has it any more."""
 
     def __init__(self, shard: Shard):
-        self._path, self._descriptor, self._file = shard.path, -1, None
-        if is_remote(shard.path):
-            import tensorflow as tf
-
-            self._file, self._lock = tf.io.gfile.GFile(shard.path, "rb"), threading.Lock()
-        else:
+        self._shard, self._descriptor = shard, -1
+        if not is_remote(shard.path):
             self._descriptor = os.open(shard.path, os.O_RDONLY)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` on; fewer where the file ends."""
-        if self._file is None:
+        if self._descriptor >= 0:
             return os.pread(self._descriptor, size, offset)
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+        stop = min(offset + size, self._shard.size)
+        return buckets.read(self._shard.path, offset, stop, self._shard.modified)
 
     def __del__(self):
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        elif self._file is not None:
-            self._file.close()

@@ -5,11 +5,12 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from ns_jax import buckets
 from ns_jax.data.decode import decode_image
 from ns_jax.data.shards.formats import FORMATS
 from ns_jax.data.shards.index import Index, Rows, open_index
 from ns_jax.data.shards.layout import Layout, read_settings
-from ns_jax.data.shards.listing import list_shards, split_rest
+from ns_jax.data.shards.listing import is_remote, list_shards, split_rest
 from ns_jax.data.shards.ranges import Opened
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
@@ -51,13 +52,24 @@ class Records:
             opened = self._opened[number]
             try:
                 some, numbers_of_classes = self._format.read(opened, self._rows[number], positions[places])
-            except (OSError, ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UserError(f"{self._source}: cannot read {self._shards[number].path} ({reason})") from None
+            except Exception as error:  # of the file system, of ArrayRecord's reader, or of a bucket's client
+                raise self._unreadable(self._shards[number].path, error) from None
             records[places] = some
             if numbers_of_classes is not None:
                 labels[places] = numbers_of_classes
         return records, labels
+
+    def _unreadable(self, path: str, error: Exception) -> UserError:
+        """The error of a shard that cannot be read."""
+        if not is_remote(path):
+            return UserError(f"{self._source}: cannot read {path} ({' '.join(str(error).split())[:200]})")
+        if isinstance(error, FileNotFoundError):
+            explained = UserError(f"{path} was replaced or deleted since it was opened: start again")
+        else:
+            explained = buckets.explain(error, path) or UserError(f"cannot read {path} ({error})")
+        unreadable = UserError(f"{self._source}: {' '.join(str(explained).split())}")
+        buckets.failures.note(unreadable)
+        return unreadable
 
     def read_in_graph(self, indices):
         """As `read`, in a graph: string [N] and int32 [N]."""

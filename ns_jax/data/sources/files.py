@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ns_jax import buckets
 from ns_jax.data.decode import decode_image
 from ns_jax.data.sources.base import IMAGE_SUFFIXES, Source
 
@@ -20,9 +21,15 @@ def stamp_of(paths: Sequence[str]) -> str:
 
 
 def source_of_files(
-    name: str, paths: Sequence[str], ids: Sequence[str], labels: Sequence[int], class_names: Sequence[str], **known
+    name: str,
+    paths: Sequence[str],
+    ids: Sequence[str],
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    stamp: str = "",
+    **known,
 ) -> Source:
-    """A source of image files.
+    """A source of image files, all of them on this machine's file systems or all in buckets.
 
     Args:
       name: of the source.
@@ -30,6 +37,7 @@ def source_of_files(
       ids: of the examples, as text.
       labels: positions in `class_names`, -1 where there is none.
       class_names: in order.
+      stamp: see `Source`; '' for that of the files, which must be asked for one by one.
       **known: other attributes of the source.
     """
     id_table = np.array([os.fsencode(text) for text in ids])
@@ -37,7 +45,11 @@ def source_of_files(
     target_table = tf.constant(targets)
 
     def encoded(index):
-        return tf.io.read_file(path_table[index])
+        if not paths or not buckets.is_bucket(paths[0]):
+            return tf.io.read_file(path_table[index])
+        content = tf.numpy_function(buckets.read_image, [path_table[index]], tf.string, stateful=False)
+        content.set_shape([])
+        return content
 
     def load(index, window=None):
         return decode_image(encoded(index), window), target_table[index]
@@ -48,7 +60,7 @@ def source_of_files(
         class_names=tuple(class_names),
         load=load,
         ids=lambda indices: id_table[indices],
-        stamp=stamp_of(paths),
+        stamp=stamp or stamp_of(paths),
         may_be_broken=True,
         encoded=encoded,
         labels=targets,

@@ -3,9 +3,11 @@
 Images may lie in deeper folders, too: the class is the first sub-folder. What is left out is said.
 """
 
+import hashlib
 import os
 from typing import NamedTuple, NoReturn
 
+from ns_jax import buckets
 from ns_jax.data.sources.base import IMAGE_SUFFIXES, Source
 from ns_jax.data.sources.files import first_names, is_image, note_of_others, printable, source_of_files
 from ns_jax.errors import UserError
@@ -104,6 +106,8 @@ def open_folder(path: str, data_dir: str, labels: bool = True) -> Source:
         link to a folder that is not there.
     """
     del data_dir
+    if buckets.is_bucket(path):
+        return _open_in_bucket(path.rstrip("/"), labels)
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise UserError(f"folder:{path}: there is no such folder")
@@ -111,11 +115,7 @@ def open_folder(path: str, data_dir: str, labels: bool = True) -> Source:
     files = listing.files
     images = [file for file in files if is_image(os.path.join(path, file))]
     if not images:
-        others = "".join(f"; {note}" for note in note_of_others(path, files))
-        raise UserError(
-            f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}){others}; put them into one sub-folder per "
-            "class, or straight into it if they have no labels"
-        )
+        raise _without_images(path, "".join(f"; {note}" for note in note_of_others(path, files)))
     classes = _class_folders(path)
     if classes and (problem := _problem_with_classes(images, classes)):
         if labels:
@@ -134,4 +134,50 @@ def open_folder(path: str, data_dir: str, labels: bool = True) -> Source:
         labels=[number[image.split(os.sep)[0]] if classes else -1 for image in images],
         class_names=classes,
         notes=listing.notes(path, images),
+    )
+
+
+def _without_images(path: str, others: str) -> UserError:
+    return UserError(
+        f"folder:{path}: no images in it ({', '.join(IMAGE_SUFFIXES)}){others}; put them into one sub-folder per "
+        "class, or straight into it if they have no labels"
+    )
+
+
+def _open_in_bucket(path: str, labels: bool) -> Source:
+    """As `open_folder`, of what the names of a bucket's objects begin with. Its listing says sizes and generations."""
+    buckets.check_address(path)
+    try:
+        objects = buckets.find(path)
+    except Exception as error:
+        if explained := buckets.explain(error, path):
+            raise UserError(f"folder:{path}: {explained}") from None
+        raise
+    if not objects:
+        buckets.require_bucket(path)
+        is_object = buckets.filesystem().exists(path)
+        problem = "that is an object, and no folder" if is_object else "there is no object in such a folder"
+        raise UserError(f"folder:{path}: {problem}")
+    names = [known.path.removeprefix(f"{path}/") for known in objects]
+    shown = [place for place, name in enumerate(names) if not any(map(_is_hidden, name.split("/")))]
+    chosen = [place for place in shown if names[place].lower().endswith(IMAGE_SUFFIXES)]
+    if not chosen:
+        raise _without_images(path, f"; {len(names)} other objects are")
+    chosen.sort(key=lambda place: names[place].split("/"))  # the order of a local folder
+    images = [names[place] for place in chosen]
+    classes = sorted({names[place].split("/")[0] for place in shown if "/" in names[place]})
+    if classes and (problem := _problem_with_classes(images, classes)):
+        if labels:
+            raise UserError(f"folder:{path}: {problem}")
+        classes = []
+    number = {name: label for label, name in enumerate(classes)}
+    left_out = len(names) - len(images)
+    return source_of_files(
+        f"folder:{path}",
+        paths=[objects[place].path for place in chosen],
+        ids=images,
+        labels=[number[image.split("/")[0]] if classes else -1 for image in images],
+        class_names=classes,
+        stamp=hashlib.sha256(repr([objects[place][1:] for place in chosen]).encode()).hexdigest(),
+        notes=(f"{left_out} objects are left out: they are hidden, or no images",) if left_out else (),
     )

@@ -23,6 +23,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
+from ns_jax import buckets
 from ns_jax.data.sources.base import CONTRACT, Source
 from ns_jax.errors import UserError
 from ns_jax.registry import Registry, import_attribute, is_import_path, require_attributes
@@ -52,6 +53,7 @@ SOURCES = Registry(
         "tfds": "ns_jax.data.sources.tfds:open_tfds",
     },
 )
+LOCAL_ONLY = ("manifest", "hf", "imagenet_c", "imagenet_p")
 IN_SHARDS = ("arrayrecord", "tfrecord", "wds", "parquet")  # they keep what they have learned
 
 
@@ -82,6 +84,11 @@ def open_source(name: str, data_dir: str = "", labels: bool = True, cache_dir: s
         cannot be imported or returns something that is not a source.
     """
     kind, colon, rest = name.partition(":")
+    if kind in LOCAL_ONLY and buckets.is_bucket(rest):
+        raise UserError(
+            f"{name}: {kind}: reads no buckets; folder: and {', '.join(f'{other}:' for other in IN_SHARDS)} do (python "
+            "-m ns_jax.pack writes arrayrecord:)"
+        )
     if kind == "folder" and colon and not labels:
         return SOURCES.get(kind)(rest, data_dir, labels=False)
     if colon and kind in IN_SHARDS:
