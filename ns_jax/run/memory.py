@@ -1,17 +1,19 @@
 """The memory that a compiled program needs, looked at before its first step."""
 
+from typing import Any
+
 import jax
 import psutil
 
 from ns_jax.errors import UserError
 
 
-def program_bytes(compiled) -> int:
+def program_bytes(compiled: jax.stages.Compiled) -> int:
     """Bytes of arguments, and of what a compiled program takes beside them."""
     return int(compiled.memory_analysis().argument_size_in_bytes) + working_bytes(compiled)
 
 
-def working_bytes(compiled) -> int:
+def working_bytes(compiled: jax.stages.Compiled) -> int:
     """Bytes of scratch memory, and of results that take no argument's place, of a compiled program on one device."""
     sizes = compiled.memory_analysis()
     return int(sizes.output_size_in_bytes - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes)
@@ -29,7 +31,7 @@ def check_memory(num_bytes: float) -> None:
         )
 
 
-def compile_step(step, *arguments):
+def compile_step(step: jax.stages.Wrapped, *arguments: Any) -> jax.stages.Compiled:
     """Compiles a jitted training step for its arguments, which are in memory, and checks that it has room.
 
     Raises:
