@@ -10,12 +10,13 @@ from ns_jax.errors import UserError
 
 def program_bytes(compiled: jax.stages.Compiled) -> int:
     """Bytes of arguments, and of what a compiled program takes beside them."""
-    return int(compiled.memory_analysis().argument_size_in_bytes) + working_bytes(compiled)
+    sizes: Any = compiled.memory_analysis()
+    return int(sizes.argument_size_in_bytes) + working_bytes(compiled)
 
 
 def working_bytes(compiled: jax.stages.Compiled) -> int:
     """Bytes of scratch memory, and of results that take no argument's place, of a compiled program on one device."""
-    sizes = compiled.memory_analysis()
+    sizes: Any = compiled.memory_analysis()
     return int(sizes.output_size_in_bytes - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes)
 
 
