@@ -55,10 +55,12 @@ class ProgressFile:
 
 @contextlib.contextmanager
 def progress_file(path: epath.Path) -> Iterator[None]:
-    """Writes what this process reports to `path`, and at the end how the block ended. Of process 0 alone."""
+    """Writes what this process reports to `path`, and at the end how the block ended. Of process 0 alone.
+
+    Nothing is written of a run that ends before its first stage: it leaves the workdir as it was.
+    """
     global _open
     _open = ProgressFile(path)
-    _open.update(0)
     ended = {"state": "done"}
     try:
         yield
@@ -69,7 +71,8 @@ def progress_file(path: epath.Path) -> Iterator[None]:
         ended = {"state": "failed", "error": (str(error) or type(error).__name__)[:1000]}
         raise
     finally:
-        _open.update(0, **ended)
+        if _open.fields["stages_begun"]:
+            _open.update(0, **ended)
         _open = None
 
 

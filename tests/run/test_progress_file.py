@@ -24,10 +24,10 @@ def test_stages_and_steps(tmp_path, clock):
     path = epath.Path(tmp_path / "progress.json")
     read = lambda: json.loads(path.read_text())
     with progress_file(path):
-        assert read()["state"] == "running" and read()["stages_begun"] == 0
-        clock[0] = 5
+        assert not path.exists()
         with recorded(epath.Path(tmp_path / "iteration_1"), "train"):
             assert (read()["stage"], read()["stages_begun"]) == ("iteration_1 train", 1)
+            assert read()["state"] == "running"
             with StageProgress("", 90, 30, shown=False) as progress:
                 progress.update(31)
                 assert read()["done"] == 0  # too soon for another write
@@ -49,9 +49,16 @@ def test_stages_and_steps(tmp_path, clock):
 @pytest.mark.parametrize(("error", "state"), [(Stopped("at step 3"), "stopped"), (UserError("no images"), "failed")])
 def test_how_it_ended(tmp_path, error, state):
     with pytest.raises(type(error)), progress_file(epath.Path(tmp_path / "progress.json")):
+        begin_stage("train")
         raise error
     said = json.loads((tmp_path / "progress.json").read_text())
     assert said["state"] == state and said["error"] == ("no images" if state == "failed" else "")
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    with pytest.raises(UserError), progress_file(epath.Path(tmp_path / "progress.json")):
+        raise UserError("no images")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_goes_on_where_it_cannot_be_written(tmp_path):
