@@ -4,11 +4,14 @@ import contextlib
 import errno
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 
 from ns_jax.command_line import fail
-from ns_jax.errors import Stopped, UserError
+from ns_jax.errors import HostError, Stopped, UserError
+
+TRACE = os.path.join(tempfile.gettempdir(), "ns_jax-{}.trace")
 
 
 def set_up(workdir, compilation_cache_dir: str = "") -> None:
@@ -58,21 +61,34 @@ def one_line_errors(workdir: str, distributed: bool = False) -> Iterator[None]:
     except Stopped as stopped:
         end_stopped(stopped)
     except UserError as error:
+        end_everywhere(error, distributed)
         fail(error)
     except Exception as error:
         if disk_is_full(error):
-            fail(
-                UserError(
-                    f"no space left on the disk of {workdir}: free some and start again; what is "
-                    "complete is kept, and the run continues there"
-                )
+            full = UserError(
+                f"no space left on the disk of {workdir}: free some and start again; what is "
+                "complete is kept, and the run continues there"
             )
-        if distributed:
-            traceback.print_exc()
-            sys.stdout.flush()
-            # At once: jax would wait for the other hosts at the exit, minutes long, and they for this one.
-            os._exit(1)
+            end_everywhere(full, distributed)
+            fail(full)
+        end_everywhere(error, distributed)
         raise
+
+
+def end_everywhere(error: Exception, distributed: bool) -> None:
+    """Ends this process and those on other hosts with one line; returns where there are none.
+
+    A trace goes into a file, as it is of this host alone.
+    """
+    if not distributed:
+        return
+    from ns_jax.parallel.start import fail_together
+
+    if not isinstance(error, UserError | HostError | OSError):
+        with contextlib.suppress(OSError), open(TRACE.format(os.getpid()), "w") as file:
+            traceback.print_exception(error, file=file)
+        error.args = (f"{error} (trace in {TRACE.format(os.getpid())} there)",)
+    fail_together(error)
 
 
 def end_stopped(stopped: Stopped) -> None:
@@ -81,7 +97,10 @@ def end_stopped(stopped: Stopped) -> None:
 
     if jax.process_index() == 0:
         print(stopped, flush=True)
+    from ns_jax.parallel.start import leave_hosts
+
     # Waits until every host is here: they could not outlive process 0.
+    leave_hosts()
     jax.distributed.shutdown()
     # At once, as by the signal itself: threads still read images.
     os._exit(143)

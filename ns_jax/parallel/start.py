@@ -1,28 +1,65 @@
-"""The beginning of a process that is one of several hosts."""
+"""The beginning and the end of a process that is one of several hosts."""
 
 import os
 
 import jax
 
 from ns_jax.errors import UserError
+from ns_jax.parallel.coordination import TimeOuts, current, start_coordination
+from ns_jax.parallel.watch import Watch, describe, end_together
+
+_watch: Watch | None = None
 
 
-def join_hosts() -> None:
+def join_hosts(time_outs: TimeOuts | None = None) -> None:
     """Starts jax.distributed: with JAX_NUM_PROCESSES and JAX_PROCESS_ID where they are set, else as it finds.
 
     Raises:
-      UserError: it finds no cluster, or one of the variables is no number.
+      UserError: it finds no cluster, one of the variables is no number, or a host does not start in time.
     """
-    given = {}
+    global _watch
+    waits, given = time_outs or TimeOuts(), {}
     for name in ("num_processes", "process_id"):
         if text := os.environ.get(f"JAX_{name.upper()}"):
             if not text.isdecimal():
                 raise UserError(f"JAX_{name.upper()}={text!r} is not a number")
             given[name] = int(text)
     try:
-        jax.distributed.initialize(**given)
+        jax.distributed.initialize(
+            **given,
+            initialization_timeout=round(waits.join),
+            # After this project's own watch, which names who is silent.
+            heartbeat_timeout_seconds=round(2 * waits.silence + 30),
+            shutdown_timeout_seconds=round(waits.shutdown),
+        )
     except ValueError as error:
         raise UserError(
             f"--distributed: {' '.join(str(error).split())} On TPU VMs and Slurm clusters jax finds it; elsewhere set "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from None
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0][:300]
+        raise UserError(
+            f"not all hosts have started within {waits.join:.0f} s (timeouts.join_seconds): {reason}; look at the logs "
+            "of those that are missing"
+        ) from None
+    hosts = start_coordination(waits)
+    if hosts.count > 1:
+        _watch = Watch(hosts)
+        _watch.start()
+
+
+def leave_hosts() -> None:
+    """At the end of a run: waits until every host is here, so that none takes the end of another for a failure."""
+    hosts = current()
+    if hosts is not None and hosts.count > 1:
+        hosts.exchange("the end of the run", b"", lambda values: b"")
+    if _watch is not None:
+        _watch.stop()
+
+
+def fail_together(error: BaseException) -> None:
+    """Ends all processes of the run with one line about an error of this one. Returns where it is the only one."""
+    hosts = current()
+    if hosts is not None and hosts.count > 1:
+        end_together(hosts, *describe(hosts, error))
