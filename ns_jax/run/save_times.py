@@ -1,6 +1,6 @@
 """When training saves a checkpoint: every so many steps, and when the last one is old.
 
-All hosts save after the same step. Their clocks differ, so process 0's counts: every AHEAD steps it tells whether to save
+All hosts save after the same step. Clocks differ, so process 0 decides: every AHEAD steps it tells whether to save
 AHEAD steps later. No host is more than a few steps ahead of another, as each step needs all of them, so that who asks
 has its answer at once, and no device waits.
 """
