@@ -12,13 +12,12 @@ import shutil
 import pytest
 
 from tests import faults
-from tests.stages.test_loop import VARIANT, results
+from tests.stages.test_loop import results
 
 pytestmark = pytest.mark.slow
 SILENCE = 20.0  # seconds, of the run; the default is 60
 ARGUMENTS = (
-    "--config=configs/mnist5k.py:smoke",
-    VARIANT,
+    "--config=tests/stages/rings.py",
     f"--config.timeouts.silence_seconds={SILENCE:.0f}",
     "--config.keep_checkpoints=3",
 )
