@@ -3,8 +3,8 @@
   python -m benchmarks.placement_memory --mib=300 --processes=1,2,4,8
 
 Each process has one CPU device and the whole model, as on hosts that share no state. The table has the largest
-resident memory while a model that is in host memory is placed, and while it is restored from a checkpoint, above what the process
-had before. On a CPU the device's copy is host memory, too: the size of the model itself is in both.
+resident memory while a model that is in host memory is placed, and while it is restored from a checkpoint, above what
+the process had before. On a CPU the device's copy is host memory, too: the size of the model itself is in both.
 """
 
 import functools

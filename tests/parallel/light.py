@@ -11,7 +11,7 @@ import time
 from ns_jax.parallel.coordination import TimeOuts
 from tests.hosts import free_port
 
-SILENCE = 4.0
+SILENCE = 8.0
 
 
 def forks():
@@ -69,7 +69,7 @@ def happen(fault: str, silence: float) -> None:
 
 
 def run(context, count: int, what: str, at: int, logs, silence: float = SILENCE, seconds: float = 150) -> dict:
-    """{codes, lines, seconds}: how each process ended, its lines of error, and how long after the fault the last did."""
+    """{codes, lines, seconds}: how each process ended, its lines of error, and the time from the fault to the end."""
     logs.mkdir(parents=True, exist_ok=True)
     port = free_port()
     paths = [logs / f"{number}.txt" for number in range(count)]
