@@ -15,7 +15,7 @@ from tests import faults
 from tests.stages.test_loop import results
 
 pytestmark = pytest.mark.slow
-SILENCE = 20.0  # seconds, of the run; the default is 60
+SILENCE = 30.0  # seconds, of the run; the default is 60
 ARGUMENTS = (
     "--config=tests/stages/rings.py",
     f"--config.timeouts.silence_seconds={SILENCE:.0f}",
