@@ -1,10 +1,11 @@
 """Does a noisy student gain on solar cells? Teacher, student and supervised control over several draws of the labels.
 
-  python -m benchmarks.solar_cells --folder=DIR [--draws=0,1,2,3,4]
+  python -m benchmarks.solar_cells --folder=DIR [--draws=0,1,2,3,4] [--picture=docs/images/solar_cells.png]
 
-Runs configs/solar_cells.py for each draw (some 12 minutes a draw on two cores; an interrupted run continues), and
+Runs configs/solar_cells.py for each draw (some 15 minutes a draw on two cores; an interrupted run continues), and
 beside it what takes no training of the network: logistic regression on the pooled features of EfficientNet-Lite0, and
-scikit-learn's self-training with it. Prints the tables of docs/own_images.md. Needs the extras solar and start.
+scikit-learn's self-training with it. Prints the tables of docs/own_images.md, and draws its picture: AUROC of each
+draw, and how far the probabilities can be believed. Needs the extras solar and start.
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
+from etils import epath
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -23,6 +25,9 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from benchmarks import runs
 from ns_jax.data.sources.solar_cells import Cells, read_package, split_indices
+from ns_jax.evaluators.metrics import calibration_bins
+from ns_jax.evaluators.predictions import read_predictions
+from ns_jax.report.figures import new_figure, save
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
@@ -32,6 +37,7 @@ METHODS = (*ITERATIONS.values(), LOGISTIC, SELF_TRAINING)
 RESOLUTION = 224  # of the features, pixels
 INVERSE_PENALTY = 0.01  # of the logistic regression, on standardised features; chosen on draws 10 to 15
 BATCH = 64
+BINS = 8  # of the reliability diagram
 
 
 def score(probability: np.ndarray, labels: np.ndarray, is_certain: np.ndarray) -> dict[str, float]:
@@ -120,14 +126,51 @@ def by_score(results: Mapping[int, dict]) -> str:
     return markdown_table(["mean of draws", *names], rows)
 
 
+def draw_picture(folder: Path, draws: Sequence[int], to: Path) -> None:
+    """Draws AUROC per draw, and confidence against accuracy over all draws, of what `measure` has left in `folder`."""
+    figure, axes = new_figure(1, 2, (10, 3.8))
+    left, right = axes.flat
+    results = [json.loads((folder / f"draw-{draw}.json").read_text()) for draw in draws]
+    for place, method in enumerate(METHODS):
+        values = [scores[method]["auroc"] for scores in results]
+        left.plot(values, [place] * len(values), "o", alpha=0.6)
+        left.plot(statistics.mean(values), place, "k|", markersize=18)
+    left.set_yticks(range(len(METHODS)), METHODS)
+    left.invert_yaxis()
+    left.set_xlabel("AUROC on 656 test images; a bar: the mean")
+    for iteration, method in ITERATIONS.items():
+        confidence, is_right = answers([folder / f"draw-{draw}" / iteration for draw in draws])
+        bins = calibration_bins(confidence, is_right, BINS)
+        right.plot(bins["confidence"], bins["accuracy"], "o-", label=method)
+    right.plot([0.5, 1], [0.5, 1], "k:", label="as sure as right")
+    right.set_xlabel("confidence")
+    right.set_ylabel("accuracy")
+    right.legend()
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    save(figure, epath.Path(to))
+
+
+def answers(iterations: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence, whether it is right) of all test answers of some iterations."""
+    tests = [read_predictions(epath.Path(iteration) / "evaluations" / "test.npz") for iteration in iterations]
+    probs, labels = (np.concatenate([getattr(test, name) for test in tests]) for name in ("probs", "labels"))
+    return probs.max(1), probs.argmax(1) == labels
+
+
 def define_flags() -> None:
     flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
     flags.DEFINE_list("draws", ["0", "1", "2", "3", "4"], "Draws of the labels.")
+    flags.DEFINE_string("picture", None, "Where the picture goes; none where it is not given.")
 
 
 def main(argv) -> None:
     del argv
-    print(measure(Path(FLAGS.folder), [int(draw) for draw in FLAGS.draws]))
+    folder, draws = Path(FLAGS.folder), [int(draw) for draw in FLAGS.draws]
+    print(measure(folder, draws))
+    if FLAGS.picture:
+        draw_picture(folder, draws, Path(FLAGS.picture))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from sklearn.cluster import MiniBatchKMeans
 from ns_jax.errors import UserError
 from ns_jax.experiment.saved import read_saved
 from ns_jax.inference.model import load
+from ns_jax.report.collect import CollectedIteration
 from ns_jax.report.images import Album
 from ns_jax.report.label_next import choose, read_candidates, write_label_next
 from ns_jax.report.page.run_data import read_run
@@ -37,7 +38,7 @@ def label_next(workdir, count: int = 100) -> tuple[int, bool]:
     if len(candidates.ids) < MAX_CLUSTERED:
         try:
             collected = candidates.student.collected
-            features = pooled_features(model_folder(run), collected.unlabeled, collected.data_dir, candidates.ids)
+            features = pooled_features(model_folder(run), collected, candidates.ids)
             cluster = clusters(features, count)
         except UserError as error:
             say(f"label_next: balanced over classes only: {error}")
@@ -55,13 +56,13 @@ def model_folder(run) -> str:
     )
 
 
-def pooled_features(model: str, source: str, data_dir: str, ids: np.ndarray) -> np.ndarray:
-    """Features of the images `ids` of a source, float32 [N, C].
+def pooled_features(model: str, collected: CollectedIteration, ids: np.ndarray) -> np.ndarray:
+    """Features of an iteration's unlabeled images `ids`, float32 [N, C].
 
     Raises:
       UserError: the source or the model cannot be opened, or it has no pooled features.
     """
-    album, opened = Album(source, data_dir), load(model)
+    album, opened = Album(collected.unlabeled, collected.data_dir, collected.exif_orientation), load(model)
     indices = album.indices(ids)
     parts = []
     for start in range(0, len(indices), BATCH):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import psutil
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -29,6 +28,7 @@ from ns_jax.parallel.mesh import make_mesh
 from ns_jax.report.collect import collect_run
 from ns_jax.report.progress import say
 from ns_jax.run import orchestrate
+from ns_jax.run.memory import check_memory
 from ns_jax.run.settings import schedule_settings
 from ns_jax.training.schedule import num_train_steps
 
@@ -166,7 +166,7 @@ def plan(config: ConfigDict, given: set[str], workdir: epath.Path, budget: float
     say(f"looked at {seen.num_labeled + seen.num_unlabeled + seen.num_test} images; measuring this machine")
     trial = apply_recipe(config, given, rules.make_recipe(seen, config, resolution, shapes[-1]))
     costs, num_bytes = measure(trial, seen)
-    check_memory(num_bytes)
+    check_memory(num_bytes + RUNTIME_BYTES)
     shape, cut = fit_budget(shapes, costs, budget)
     recipe = rules.make_recipe(seen, config, resolution, shape)
     planned = apply_recipe(config, given, recipe)
@@ -218,19 +218,6 @@ def measure(config: ConfigDict, seen: Seen) -> tuple[Costs, int]:
     student = training_cost(resolved["iteration_1"], classes, seen.num_labeled, mesh)
     label = prediction_seconds(resolved["iteration_0"], classes, mesh)
     return Costs(teacher.seconds, student.seconds, label), max(teacher.num_bytes, student.num_bytes)
-
-
-def check_memory(num_bytes: int) -> None:
-    """Raises UserError where a program on the CPU needs more memory than there is."""
-    if jax.default_backend() != "cpu":
-        return
-    available = psutil.virtual_memory().available
-    if num_bytes + RUNTIME_BYTES > available:
-        raise UserError(
-            f"a training step needs {(num_bytes + RUNTIME_BYTES) / 2**30:.1f} GiB of memory, and "
-            f"{available / 2**30:.1f} GiB are free: close other programs, or lower --config.resolution or "
-            "--config.labeled_batch_size"
-        )
 
 
 def plan_lines(seen: Seen, recipe: list[str], shape: Shape, costs: Costs, cut: str, num_bytes: int) -> list[str]:

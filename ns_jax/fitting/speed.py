@@ -12,6 +12,7 @@ from ns_jax.inference.predictor import make_predict
 from ns_jax.models.base import build_network
 from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import place_whole, to_global
+from ns_jax.run.memory import program_bytes
 from ns_jax.run.settings import prediction_options, test_view, train_view, unlabeled_batch_size
 from ns_jax.run.training import make_training
 from ns_jax.training.state import create_state
@@ -69,11 +70,3 @@ def prediction_seconds(config: ConfigDict, num_classes: int, mesh: Mesh) -> floa
         jax.block_until_ready(predict(variables, images, ids))
         seconds.append(time.monotonic() - began)
     return min(seconds[1:]) / len(batch)
-
-
-def program_bytes(compiled) -> int:
-    """Bytes of arguments, results that take no argument's place, and scratch memory of a compiled program."""
-    sizes = compiled.memory_analysis()
-    return int(
-        sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes
-    )

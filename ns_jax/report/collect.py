@@ -38,6 +38,7 @@ class CollectedIteration:
       name: '' where the run has no chain.
       unlabeled: its unlabeled data source; empty for supervised training.
       data_dir: where TFDS keeps its data sets.
+      exif_orientation: whether images are turned as their EXIF data say.
       min_confidence: threshold of its filter.
       evaluations: {name: result}, those that are there.
       labels: None where it has no stored pseudo-labels yet.
@@ -48,6 +49,7 @@ class CollectedIteration:
     name: str
     unlabeled: str
     data_dir: str
+    exif_orientation: bool
     min_confidence: float
     evaluations: dict[str, dict]
     labels: CollectedLabels | None
@@ -70,6 +72,7 @@ def collect_run(workdir: epath.Path) -> list[CollectedIteration]:
                 name=name,
                 unlabeled=own_config.data.unlabeled,
                 data_dir=own_config.data.dir,
+                exif_orientation=own_config.data.exif_orientation,
                 min_confidence=own_config.min_confidence,
                 evaluations=evaluations,
                 labels=collect_labels(folder),

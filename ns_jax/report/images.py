@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.orientation import oriented
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
 from ns_jax.pseudo_labels.ids import positions
@@ -22,13 +23,15 @@ class Album:
     Args:
       name: of the source.
       data_dir: where TFDS keeps its data sets.
+      exif_orientation: whether images are turned as their EXIF data say, as the model saw them.
 
     Raises:
       UserError: the source cannot be opened.
     """
 
-    def __init__(self, name: str, data_dir: str = ""):
-        self.source: Source = open_source(name, data_dir, labels=False)
+    def __init__(self, name: str, data_dir: str = "", exif_orientation: bool = False):
+        source = open_source(name, data_dir, labels=False)
+        self.source: Source = oriented(source) if exif_orientation else source
         self._ids = self.source.ids(np.arange(self.source.count))
 
     def indices(self, ids: np.ndarray) -> np.ndarray:

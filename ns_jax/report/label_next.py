@@ -136,7 +136,9 @@ def _page(candidates: Candidates, chosen: np.ndarray) -> str:
 
     try:
         pictures = thumbnails(
-            Album(collected.unlabeled, collected.data_dir), candidates.ids[shown], [line(place) for place in shown]
+            Album(collected.unlabeled, collected.data_dir, collected.exif_orientation),
+            candidates.ids[shown],
+            [line(place) for place in shown],
         )
         body = sheet(f"{len(shown)} of {len(candidates.ids):,} unlabeled images, first to label first", pictures)
     except UserError as error:

@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +35,7 @@ from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import ScalarWriter, StepProfile
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration
+from ns_jax.run.memory import compile_step
 from ns_jax.run.save_times import SaveTimes
 from ns_jax.run.settings import (
     augmentation,
@@ -123,8 +124,8 @@ def run(iteration: Iteration) -> None:
     if start_step:
         iteration.say("train", f"resuming at step {start_step}")
     batches = training_batches(config, inputs, drawn, lessons, start_step, training.num_steps)
-    step = with_teacher(training.step, online) if online else training.step
-    state = training_loop(iteration, state, step, checkpoints, training.num_steps, batches)
+    constants = (online.variables,) if online else ()
+    state = training_loop(iteration, state, training, constants, checkpoints, batches)
     checkpoints.close()
     write_model(iteration, training, state, metadata)
 
@@ -191,11 +192,6 @@ def first_state(iteration: Iteration, training: Training, class_names: list[str]
     keep_head = list(artifact.metadata["class_names"]) == class_names
     iteration.say("train", f"starts from {where}" + ("" if keep_head else ", with a new classifier for other classes"))
     return warm_start(training.network, state, artifact.variables, keep_head)
-
-
-def with_teacher(step: Callable, teacher: Predictor) -> Callable:
-    """The training step with the variables of an online teacher filled in."""
-    return lambda state, batch: step(state, batch, teacher.variables)
 
 
 def training_batches(
@@ -298,15 +294,28 @@ class LoopMetrics:
 
 
 def training_loop(
-    iteration: Iteration, state: TrainState, train_step: Callable, checkpoints: Checkpoints, num_steps: int, batches
+    iteration: Iteration,
+    state: TrainState,
+    training: Training,
+    constants: tuple,
+    checkpoints: Checkpoints,
+    batches: Iterator[dict],
 ) -> TrainState:
     """Runs the steps that `state` has not seen yet.
 
+    Args:
+      iteration: that is trained.
+      state: to start from.
+      training: its step and the number of steps.
+      constants: what the step takes beside state and batch: the variables of an online teacher.
+      checkpoints: where to save.
+      batches: of this host.
+
     Raises:
-      UserError: the loss is not finite.
+      UserError: the loss is not finite, or there is too little memory for a step.
       Stopped: a host had a SIGTERM; a checkpoint is written.
     """
-    config, title = iteration.config, iteration.title("train")
+    config, title, num_steps = iteration.config, iteration.title("train"), training.num_steps
     start_step = step = int(state.step)
     writer, metrics, stopping = ScalarWriter(iteration.paths.logs), LoopMetrics(), False
     trace = StepProfile(iteration.paths.logs, config.profile_steps, start_step, num_steps)
@@ -316,7 +325,9 @@ def training_loop(
         while step < num_steps and not stopping:
             profile(step)
             batch = to_global(iteration.mesh, metrics.next_batch(batches))
-            state, step_metrics = train_step(state, batch)
+            if step == start_step:
+                train_step = compile_step(training.step, state, batch, *constants)
+            state, step_metrics = train_step(state, batch, *constants)
             step += 1
             metrics.add(step_metrics)
             progress.update(step - metrics.num_unfinished())

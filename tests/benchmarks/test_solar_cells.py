@@ -6,9 +6,12 @@ import os
 
 import numpy as np
 import pytest
+from etils import epath
+from PIL import Image
 
 from benchmarks import runs, solar_cells
 from ns_jax.data.sources.solar_cells import read_package, split_indices
+from ns_jax.evaluators.predictions import Predictions, write_predictions
 from tests.benchmarks.test_runs import cells as cells_of_table
 
 # Not importorskip: once it is imported, other tests could not put a folder of theirs in its place.
@@ -33,7 +36,8 @@ def made_up(monkeypatch):
             defective = np.clip(knowledge * truth + (1 - knowledge) * rng.random(len(truth)), 0, 1)
             folder = workdir / iteration / "evaluations"
             folder.mkdir(parents=True)
-            np.savez(folder / "test.npz", id=ids, label=truth, probs=np.stack([1 - defective, defective], 1))
+            probs = np.stack([1 - defective, defective], 1)
+            write_predictions(epath.Path(folder / "test.npz"), Predictions(ids, truth, probs, ("whole", "defective")))
 
     monkeypatch.setattr(runs, "run_main", run_main)
     features = np.random.default_rng(1).standard_normal((len(cells.labels), 8)) + 0.8 * cells.labels[:, None]
@@ -50,5 +54,8 @@ def test_tables(made_up, tmp_path):
     header, *rows = cells_of_table(by_score)
     assert header == ["mean of draws", "auroc", "balanced", "accuracy", "auroc of certain cells"]
     assert [row[0] for row in rows] == list(solar_cells.METHODS)
+    solar_cells.draw_picture(tmp_path, [3], tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size[0] > 800
     kept = json.loads((tmp_path / "draw-3.json").read_text())
     assert kept["student"]["accuracy"] > 0.95 and set(kept) == set(solar_cells.METHODS)

@@ -73,7 +73,7 @@ def test_own_operation_changes_the_images():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
-@pytest.mark.parametrize("form", MODELS)
+@pytest.mark.parametrize("form", [pytest.param("images", marks=pytest.mark.slow), "vectors"])
 def test_a_plan(form):
     sizes = ("--num_labeled=100", "--num_unlabeled=3900", "--num_test=1000", "--num_classes=10")
     process = subprocess.run(

@@ -20,7 +20,7 @@ def state_of(artifact, step: int) -> TrainState:
 
 
 def test_checkpoints_say_which_model_they_are_of(tmp_path):
-    first, second = (random_artifact("efficientnet-b0-svhn", 3, seed) for seed in (1, 2))
+    first, second = (random_artifact(SMALL, 3, seed) for seed in (1, 2))
     metadata = first.metadata | {"resolution": 40, "class_names": ["cat", "dog", "eel"]}
     checkpoints = Checkpoints(epath.Path(tmp_path / "checkpoints"), keep=2, metadata=metadata)
     for step, artifact in ((6, first), (9, second)):
@@ -37,7 +37,7 @@ def test_checkpoints_say_which_model_they_are_of(tmp_path):
             assert np.array_equal(artifact.metadata[field], metadata[field]), field
         assert artifact.metadata["steps"] == steps
         jax.tree.map(np.testing.assert_array_equal, artifact.variables, want.variables)
-    with pytest.raises(UserError, match="is efficientnet-b0-svhn, not efficientnet-b0"):
+    with pytest.raises(UserError, match="is efficientnet-small, not efficientnet-b0"):
         read(tmp_path / "checkpoints", "efficientnet-b0")
 
 

@@ -33,6 +33,16 @@ def lax_conv(x, kernel, stride, padding="SAME"):
     )
 
 
+def value_and_gradients(function, *arguments):
+    """The value at `arguments` and its gradients, for the value as cotangent; compiled as one program."""
+
+    def both(*arguments):
+        value, vjp = jax.vjp(function, *arguments)
+        return value, *vjp(value)
+
+    return jax.jit(both)(*arguments)
+
+
 SHAPES = {
     "batch": st.integers(1, 5),
     "height": st.integers(1, 17),
@@ -83,29 +93,33 @@ def test_weight_gradient_in_blocks(stride, elements, monkeypatch):
     monkeypatch.setattr(depthwise, "BLOCK_ELEMENTS", elements)
     x = jax.random.normal(jax.random.key(0), (6, 12, 12, 4))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
-    expected, vjp = jax.vjp(lambda k: lax_conv(x, k, stride), kernel)
-    found = depthwise._cpu_kernel_grad(x, expected, kernel, stride)
-    assert relative_error(found, vjp(expected)[0]) <= 1e-5
+    expected, gradient = value_and_gradients(lambda k: lax_conv(x, k, stride), kernel)
+    found = jax.jit(depthwise._cpu_kernel_grad, static_argnums=3)(x, expected, kernel, stride)
+    assert relative_error(found, gradient) <= 1e-5
 
 
 @pytest.mark.parametrize("stride", (1, 2))
 def test_depthwise_bfloat16(stride):
     x = jax.random.normal(jax.random.key(0), (3, 8, 7, 5), jnp.bfloat16)
     weights = jax.random.normal(jax.random.key(1), (5, 5, 1, 5), jnp.bfloat16)
-    found, vjp = jax.vjp(functools.partial(depthwise_conv, stride=stride), x, weights)
-    wide = lambda a, b: lax_conv(a, b, stride)
-    expected, native_vjp = jax.vjp(wide, x.astype(jnp.float32), weights.astype(jnp.float32))
-    g = jax.random.normal(jax.random.key(2), expected.shape, jnp.bfloat16)
-    for one, two in zip((found, *vjp(g)), (expected, *native_vjp(g.astype(jnp.float32))), strict=True):
+    g = jax.random.normal(jax.random.key(2), (3, -(-8 // stride), -(-7 // stride), 5), jnp.bfloat16)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(conv, x, weights, g):
+        value, vjp = jax.vjp(functools.partial(conv, stride=stride), x, weights)
+        return value, *vjp(g)
+
+    wide = both(lax_conv, *(a.astype(jnp.float32) for a in (x, weights, g)))
+    for one, two in zip(both(depthwise_conv, x, weights, g), wide, strict=True):
         assert one.dtype == jnp.bfloat16 and relative_error(one, two) <= 2**-8
 
 
 def test_pointwise_equals_native():
     x = jax.random.normal(jax.random.key(0), (3, 5, 6, 7))
     weights = jax.random.normal(jax.random.key(1), (1, 1, 7, 4))
-    found, vjp = jax.vjp(pointwise_conv, x, weights)
-    expected, native_vjp = jax.vjp(functools.partial(lax_conv, stride=1), x, weights)
-    for one, two in zip((found, *vjp(found)), (expected, *native_vjp(expected)), strict=True):
+    found = value_and_gradients(pointwise_conv, x, weights)
+    expected = value_and_gradients(functools.partial(lax_conv, stride=1), x, weights)
+    for one, two in zip(found, expected, strict=True):
         assert relative_error(one, two) <= 1e-5
 
 
@@ -113,11 +127,12 @@ def test_pointwise_equals_native():
 @pytest.mark.parametrize(("stride", "padding"), [(1, "SAME"), (2, "SAME"), (1, "VALID"), (2, ((1, 1), (2, 2)))])
 def test_both_forms_of_the_native_kernel_gradient(kernel, stride, padding):
     x, weights = jax.random.normal(jax.random.key(0), (3, 9, 6, 6)), jax.random.normal(jax.random.key(1), kernel)
-    expected, vjp = jax.vjp(functools.partial(lax_conv, stride=stride, padding=padding), x, weights)
-    found, native_vjp = jax.vjp(functools.partial(native_conv, stride=stride, padding=padding), x, weights)
-    for one, two in zip((found, *native_vjp(found)), (expected, *vjp(expected)), strict=True):
+    expected = value_and_gradients(functools.partial(lax_conv, stride=stride, padding=padding), x, weights)
+    found = value_and_gradients(functools.partial(native_conv, stride=stride, padding=padding), x, weights)
+    for one, two in zip(found, expected, strict=True):
         assert relative_error(one, two) <= 1e-5
-    assert relative_error(_wide_kernel_gradient(x, found, weights, stride, padding), vjp(expected)[1]) <= 1e-5
+    wide = jax.jit(_wide_kernel_gradient, static_argnums=(3, 4))(x, expected[0], weights, stride, padding)
+    assert relative_error(wide, expected[2]) <= 1e-5
 
 
 def test_kernels_of_a_bfloat16_model_have_float32_gradients():

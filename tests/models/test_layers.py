@@ -8,7 +8,7 @@ import pytest
 from ns_jax.models.base import ImageInputs
 from ns_jax.models.efficientnet.network import EfficientNetModule
 from ns_jax.models.ops.batch_norm import ACTIVATIONS, BatchNorm, normalize
-from ns_jax.models.registry import get_architecture
+from tests.tiny_model import tiny_efficientnet
 
 
 @pytest.mark.parametrize("groups", (1, 2, 4))
@@ -34,7 +34,7 @@ def test_normalize_images():
 
 
 def noisy(ids, images, **rates):
-    model = EfficientNetModule(get_architecture("efficientnet-small"), 10, **rates)
+    model = EfficientNetModule(tiny_efficientnet(), 10, **rates)
     variables = jax.jit(model.init)(jax.random.key(0), images)
     apply = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
     return apply(variables, images, example_ids=ids, rngs={"noise": jax.random.key(1)})[0]

@@ -26,7 +26,7 @@ def create(**options):
 
 @pytest.fixture(scope="module")
 def variables():
-    return create().init(jax.random.key(1), IMAGES)
+    return jax.jit(create().init)(jax.random.key(1), IMAGES)
 
 
 def stacked(variables, frozen_blocks=0):

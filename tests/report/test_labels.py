@@ -109,7 +109,7 @@ def test_choice_is_balanced_over_classes_and_clusters():
 def test_what_to_label_next(made_run, tmp_path, monkeypatch):
     run = epath.Path(shutil.copytree(made_run, tmp_path / "run"))
     features = np.concatenate([np.tile([1.0, 0.0], (30, 1)), np.tile([0.0, 1.0], (30, 1))]).astype(np.float32)
-    monkeypatch.setattr(label_next, "pooled_features", lambda model, source, data_dir, ids: features)
+    monkeypatch.setattr(label_next, "pooled_features", lambda model, collected, ids: features)
     assert label_next.label_next(run, 10) == (10, True)
     rows = read_csv(run / "report" / "label_next.csv")
     candidates = {row["id"].decode(): row for row in np.concatenate([_records(run, 0), _records(run, 1)])}

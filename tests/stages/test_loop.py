@@ -126,7 +126,7 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("moments", [MOMENTS[1::4], pytest.param(MOMENTS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [MOMENTS[1::5], pytest.param(MOMENTS, marks=pytest.mark.slow)])
 def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path, moments):
     workdir = tmp_path / "killed"
     chance = random.Random(0)

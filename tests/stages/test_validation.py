@@ -10,11 +10,13 @@ import ns_jax
 from ns_jax.configs import common, mnist5k
 from ns_jax.errors import UserError
 from ns_jax.evaluators.metrics import apply_temperature
-from ns_jax.evaluators.predictions import read_predictions
+from ns_jax.evaluators.predictions import Predictions, read_predictions, write_predictions
 from ns_jax.experiment.fields import validate
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.run import orchestrate
 from ns_jax.run.choice import choose_iteration
+from ns_jax.run.paths import IterationPaths
+from ns_jax.run.validation import pool_folds
 from tests.tiny_model import TINY
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -32,10 +34,13 @@ def chain(**fields):
 
 
 @pytest.fixture(scope="module")
-def folds(tmp_path_factory):
-    """A run with two-fold cross-validation, without a test set."""
-    workdir = epath.Path(tmp_path_factory.mktemp("folds"))
-    orchestrate.run(chain(validation_folds=2, data={"test": ""}), workdir)
+def held_out(tmp_path_factory):
+    """A run that is validated on a fifth of its labeled images, without a control."""
+    workdir = epath.Path(tmp_path_factory.mktemp("held_out"))
+    config = chain(validation_fraction=0.2, min_precision=0.05)
+    del config.chain.control
+    config.chain_order = ()
+    orchestrate.run(config, workdir)
     return workdir
 
 
@@ -43,7 +48,34 @@ def read(path) -> dict:
     return json.loads(path.read_text())
 
 
-def test_every_labeled_image_is_answered_by_a_model_that_has_not_seen_it(folds):
+def some_predictions(names, seed: int) -> Predictions:
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.ones(3), len(names)).astype(np.float32)
+    return Predictions(np.array(names), rng.integers(0, 3, len(names), np.int32), probs, ("a", "b", "c"))
+
+
+def test_answers_of_all_folds_are_one_result(tmp_path):
+    folds = [IterationPaths(epath.Path(tmp_path / k / "iteration_0"), epath.Path(tmp_path / k)) for k in "01"]
+    parts = [some_predictions([b"x", b"y", b"z"], 0), some_predictions([b"u", b"v"], 1)]
+    for paths, part in zip(folds, parts, strict=True):
+        with pytest.raises(UserError, match="validation.npz is missing: run again without --stages"):
+            pool_folds(folds)
+        paths.predictions("validation").parent.mkdir(parents=True)
+        write_predictions(paths.predictions("validation"), part)
+    pooled = pool_folds(folds)
+    assert pooled["count"] == 5 and pooled["folds"] == 2
+    assert pooled["predictions"].ids.tolist() == [b"x", b"y", b"z", b"u", b"v"]
+    right = sum(int((part.probs.argmax(1) == part.labels).sum()) for part in parts)
+    assert pooled["correct"] == right and pooled["top1"] == right / 5
+    logs = [-np.log(part.probs[np.arange(len(part.labels)), part.labels]) for part in parts]
+    assert pooled["cross_entropy"] == pytest.approx(np.concatenate(logs).mean(), rel=1e-6)
+
+
+@pytest.mark.slow  # seven trainings
+def test_every_labeled_image_is_answered_by_a_model_that_has_not_seen_it(tmp_path):
+    """A run with two-fold cross-validation, without a test set."""
+    folds = epath.Path(tmp_path)
+    orchestrate.run(chain(validation_folds=2, data={"test": ""}), folds)
     for name in ("iteration_0", "iteration_1"):
         pooled = read_predictions(folds / name / "evaluations" / "validation.npz")
         parts = [read_predictions(folds / "folds" / k / name / "evaluations" / "validation.npz") for k in "01"]
@@ -61,11 +93,11 @@ def test_every_labeled_image_is_answered_by_a_model_that_has_not_seen_it(folds):
     assert (folds / "control" / "model").exists()
 
 
-def test_the_teacher_is_calibrated(folds):
-    temperature = read(folds / "iteration_0" / "evaluations" / "validation.json")["temperature"]
-    calibrated = LabelStore(folds / "iteration_1" / "labels")
+def test_the_teacher_is_calibrated(held_out):
+    temperature = read(held_out / "iteration_0" / "evaluations" / "validation.json")["temperature"]
+    calibrated = LabelStore(held_out / "iteration_1" / "labels")
     assert calibrated.manifest()["temperature"] == temperature != 1
-    teacher = ns_jax.load(folds / "iteration_0", TINY)
+    teacher = ns_jax.load(held_out / "iteration_0", TINY)
     from ns_jax.data.sources.registry import open_source
 
     source, records = open_source("mnist5k:unlabeled"), calibrated.read_shard(0)[:50]
@@ -77,41 +109,37 @@ def test_the_teacher_is_calibrated(folds):
     np.testing.assert_allclose(records["probs"], want, atol=2e-3)
 
 
-def test_the_best_model_is_kept(folds):
-    choice = read(folds / "choice.json")
+def test_the_best_model_is_kept(held_out):
+    choice = read(held_out / "choice.json")
     values = choice["values"]
     assert set(values) == {"iteration_0", "iteration_1"} and choice["iteration"] == min(values, key=values.get)
-    assert ns_jax.load(folds, TINY).metadata == ns_jax.load(folds / choice["iteration"], TINY).metadata
+    assert ns_jax.load(held_out, TINY).metadata == ns_jax.load(held_out / choice["iteration"], TINY).metadata
 
 
-def test_a_student_that_is_worse_is_said_to_be(folds, capsys):
-    path = folds / "iteration_1" / "evaluations" / "validation.npz"
-    before, choice = path.read_bytes(), (folds / "choice.json").read_bytes()
+def test_a_student_that_is_worse_is_said_to_be(held_out, capsys):
+    path = held_out / "iteration_1" / "evaluations" / "validation.npz"
+    before, choice = path.read_bytes(), (held_out / "choice.json").read_bytes()
     with np.load(path) as arrays:
         arrays = dict(arrays)
     wrong = (arrays["label"] + 1) % 10
     arrays["probs"] = np.full_like(arrays["probs"], 0.01)
-    arrays["probs"][np.arange(100), wrong] = 0.91
+    arrays["probs"][np.arange(20), wrong] = 0.91
     with path.open("wb") as file:
         np.savez(file, **arrays)
-    choose_iteration(folds)
+    choose_iteration(held_out)
     said = capsys.readouterr().out
-    assert "iteration_1 is worse than its teacher iteration_0 on 100 validation images" in said
+    assert "iteration_1 is worse than its teacher iteration_0 on 20 validation images" in said
     assert "Likely reasons: " in said and "best model on validation is that of iteration_0" in said
-    warnings = read(folds / "choice.json")["warnings"]
+    warnings = read(held_out / "choice.json")["warnings"]
     assert len(warnings) == 1 and warnings[0].startswith("iteration_1 is worse")
     path.write_bytes(before)
-    (folds / "choice.json").write_bytes(choice)
+    (held_out / "choice.json").write_bytes(choice)
 
 
-def test_a_part_is_held_out(tmp_path):
-    workdir = epath.Path(tmp_path)
-    config = chain(validation_fraction=0.2, min_precision=0.05)
-    del config.chain.control
-    config.chain_order = ()
-    orchestrate.run(config, workdir)
-    held_out = read_predictions(workdir / "iteration_0/evaluations/validation.npz")
-    assert np.bincount(held_out.labels).tolist() == [2] * 10
+def test_a_part_is_held_out(held_out):
+    workdir = held_out
+    answers = read_predictions(workdir / "iteration_0/evaluations/validation.npz")
+    assert np.bincount(answers.labels).tolist() == [2] * 10
     assert read(workdir / "iteration_0/model/model.json")["steps"] == round(6.0 * 80 / 48)
     assert read(workdir / "iteration_1/evaluations/test.json")["count"] == 1000
     assert read(workdir / "choice.json")["iteration"] in ("iteration_0", "iteration_1")

@@ -78,6 +78,7 @@ def test_each_device_takes_its_own_rows_in_parts():
     assert_close(state.ema_params, want[1].ema_params)
 
 
+@pytest.mark.slow  # its parts, each by itself, are in this file, test_stacking and test_step
 def test_loops_split_state_and_sampling_at_once():
     """Equal blocks as loops, rematerialisation, split state and a sampled labeled batch, against none of them."""
     sampled = dataclasses.replace(SETTINGS, loss=dataclasses.replace(LOSS, labeled_sample_prob=0.5))

@@ -7,7 +7,7 @@ import numpy as np
 from ns_jax.artifact.class_names import readable_name
 from ns_jax.errors import UserError
 from ns_jax.evaluators.predictions import Predictions
-from ns_jax.report.collect import CollectedLabels
+from ns_jax.report.collect import CollectedIteration, CollectedLabels
 from ns_jax.report.images import Album, Thumbnail, thumbnails
 from ns_jax.report.page.markup import Markup, element, join, paragraph
 from ns_jax.report.page.run_data import PageRun
@@ -37,7 +37,7 @@ def unlabeled_sheets(run: PageRun) -> list[Markup]:
     def lines(place: int) -> tuple[str, ...]:
         return (f"{readable_name(labels.class_names[labels.label[place]])} {labels.confidence[place]:.2f}",)
 
-    return sheets_of(last.collected.unlabeled, last.collected.data_dir, labels.ids, rows, lines)
+    return sheets_of(last.collected.unlabeled, last.collected, labels.ids, rows, lines)
 
 
 def surest(labels: CollectedLabels) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_sheets(run: PageRun) -> list[Markup]:
                 said.append(f"{title}: {readable_name(each.class_names[answer])} {each.probs[place, answer]:.2f}")
         return tuple(said)
 
-    return sheets_of(chosen.result["test"], chosen.config.data.dir, predictions.ids, rows, lines)
+    return sheets_of(chosen.result["test"], chosen.collected, predictions.ids, rows, lines)
 
 
 def mistakes(predictions: Predictions) -> np.ndarray:
@@ -89,13 +89,17 @@ def differences(predictions: Predictions, before: Predictions) -> np.ndarray:
 
 
 def sheets_of(
-    source: str, data_dir: str, ids: np.ndarray, rows: dict[str, np.ndarray], lines: Callable[[int], tuple[str, ...]]
+    source: str,
+    collected: CollectedIteration,
+    ids: np.ndarray,
+    rows: dict[str, np.ndarray],
+    lines: Callable[[int], tuple[str, ...]],
 ) -> list[Markup]:
     """A sheet for each caption with its places in `ids`; a line instead where the source gives no images."""
     if not any(len(places) for places in rows.values()):
         return []
     try:
-        album = Album(source, data_dir)
+        album = Album(source, collected.data_dir, collected.exif_orientation)
         return [
             sheet(caption, thumbnails(album, ids[places], [lines(place) for place in places]))
             for caption, places in rows.items()

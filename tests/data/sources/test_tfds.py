@@ -122,6 +122,7 @@ def test_what_a_data_set_does_not_have(data_dir, name, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow  # 70,000 images are encoded
 @needs_files
 def test_fashion_mnist(tmp_path):
     import_files(DEBIAN_FOLDER, str(tmp_path))
