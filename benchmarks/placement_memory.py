@@ -119,7 +119,11 @@ def main(argv) -> None:
     print(f"a model of {FLAGS.mib} MiB\n\n{table([int(count) for count in FLAGS.processes], FLAGS.mib)}")
 
 
-if __name__ == "__main__":
+def define_flags() -> None:
     flags.DEFINE_integer("mib", 300, "Size of the model.")
     flags.DEFINE_list("processes", ["1", "2", "4", "8"], "Numbers of processes.")
+
+
+if __name__ == "__main__":
+    define_flags()
     app.run(main)
