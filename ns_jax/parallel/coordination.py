@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -56,7 +55,7 @@ class Coordination:
     def __init__(self, client, process: int, count: int, time_outs: TimeOuts | None = None, host: str | None = None):
         self.client, self.process, self.count = client, process, count
         self.time_outs = time_outs or TimeOuts()
-        self.failed = threading.Event()  # set by whoever sees first that the run has failed
+        self.silent: set[int] = set()  # processes that are gone, as process 0 sees it
         self._call = 0
         client.key_value_set(f"{PREFIX}/host/{process}", host or socket.gethostname(), True)
 
@@ -87,7 +86,6 @@ class Coordination:
         text = self._try_get(f"{PREFIX}/failure")
         if not text:
             return None
-        self.failed.set()
         line, code = json.loads(text)
         return line, code
 
@@ -107,7 +105,7 @@ class Coordination:
           what: is waited for, for messages; the same on all hosts.
           value: of this host.
           combine: values in the order of processes to a result; called on process 0.
-          seconds: waits no longer; None: `time_outs.barrier`.
+          seconds: waits no longer for process 0; None: `time_outs.barrier`, which holds for the others.
 
         Raises:
           HostError: the run has failed, or a host did not come in time (names those), or is at another place.
@@ -116,7 +114,7 @@ class Coordination:
         self._call += 1
         folder = f"{PREFIX}/call/{self._call}"
         if self.process == 0:
-            return self._collect(folder, what, value, combine, seconds)
+            return self._collect(folder, what, value, combine, min(seconds, self.time_outs.barrier))
         return self._send(folder, what, value, seconds)
 
     def _collect(self, folder: str, what: str, value: bytes, combine: Callable, seconds: float) -> bytes:

@@ -72,6 +72,7 @@ class Watch:
                 f"nothing was heard of {self._hosts.names(silent)} for {self._silence:.0f} s: its machine or process "
                 "is gone or stands still; start all again to continue"
             )
+            self._hosts.silent |= set(silent)
             self._end_after_grace(*self._hosts.report_failure(line, 1))
 
     def _time(self) -> None:
@@ -88,7 +89,6 @@ class Watch:
                 end(f"process {self._hosts.process}: {what}; start all again to continue", 1)
 
     def _end_after_grace(self, line: str, code: int) -> None:
-        self._hosts.failed.set()
         time.sleep(GRACE_SECONDS)
         end_together(self._hosts, line, code)
 
@@ -102,7 +102,8 @@ def end_together(hosts: Coordination, line: str, code: int) -> None:
             hosts.say_goodbye()
             _print(line)
             until = time.monotonic() + LAST_SECONDS
-            while hosts.process == 0 and hosts.num_ended() < hosts.count and time.monotonic() < until:
+            expected = hosts.count - len(hosts.silent)
+            while hosts.process == 0 and hosts.num_ended() < expected and time.monotonic() < until:
                 time.sleep(0.1)
             # The others are about to leave when they have said so.
             time.sleep(0.5 if hosts.process == 0 else 0)
