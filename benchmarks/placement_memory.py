@@ -89,7 +89,9 @@ def measure_process(number: int, count: int, port: int, folder: str, mib: int, r
 
 def measure(count: int, mib: int, folder: str) -> list[tuple[float, float]]:
     """(MiB of placing, MiB of restoring) of each of `count` processes."""
-    processes, results, port = multiprocessing.get_context("spawn"), None, free_port()
+    # Forked from one that has imported everything and started nothing.
+    processes, port = multiprocessing.get_context("forkserver"), free_port()
+    processes.set_forkserver_preload(["ns_jax.checkpoint"])
     results = processes.Queue()
     started = [
         processes.Process(target=measure_process, args=(number, count, port, folder, mib, results))
