@@ -1,11 +1,12 @@
 """The beginning and the end of a process that is one of several hosts."""
 
 import os
+import time
 
 import jax
 
 from ns_jax.errors import UserError
-from ns_jax.parallel.coordination import TimeOuts, current, start_coordination
+from ns_jax.parallel.coordination import MARGIN_SECONDS, SLICE_SECONDS, TimeOuts, current, start_coordination
 from ns_jax.parallel.watch import Watch, describe, end_together
 
 _watch: Watch | None = None
@@ -61,5 +62,19 @@ def leave_hosts() -> None:
 def fail_together(error: BaseException) -> None:
     """Ends all processes of the run with one line about an error of this one. Returns where it is the only one."""
     hosts = current()
-    if hosts is not None and hosts.count > 1:
-        end_together(hosts, *describe(hosts, error))
+    if hosts is None or hosts.count == 1:
+        return
+    if is_of_another(error):
+        until = time.monotonic() + hosts.time_outs.silence + MARGIN_SECONDS
+        while time.monotonic() < until and hosts.failure() is None:
+            time.sleep(SLICE_SECONDS)
+    end_together(hosts, *describe(hosts, error))
+
+
+# What collectives say on a host when another one has gone; the line of that one, or its silence, says more.
+LOST = ("Gloo", "gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "Socket closed", "UNAVAILABLE")
+
+
+def is_of_another(error: BaseException) -> bool:
+    """Whether an error of jax tells that another host has gone."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in LOST)

@@ -11,12 +11,12 @@ import time
 
 import jax
 
-from ns_jax.errors import HostError
+from ns_jax.errors import AgreedError, HostError, UserError
 from ns_jax.parallel.coordination import Coordination
 
 GRACE_SECONDS = 5.0  # for the main thread to end by itself
 LAST_SECONDS = 15.0  # process 0 outlives the others, as their connection to it is what they live by
-_ending = threading.Lock()
+_ending, _printed = threading.Lock(), threading.Event()
 
 
 class Watch:
@@ -126,9 +126,6 @@ def end(line: str, code: int) -> None:
         os._exit(code)
 
 
-_printed = threading.Event()
-
-
 def _print(line: str) -> None:
     """Prints the one line, once."""
     if not _printed.is_set():
@@ -139,8 +136,6 @@ def _print(line: str) -> None:
 
 def describe(hosts: Coordination, error: BaseException) -> tuple[str, int]:
     """The line and the exit code of an error of this host."""
-    from ns_jax.errors import AgreedError, UserError
-
     if isinstance(error, HostError):
         return str(error), error.code
     text = " ".join(str(error).split())
