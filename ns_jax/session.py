@@ -101,7 +101,6 @@ def end_stopped(stopped: Stopped) -> None:
 
     # Waits until every host is here: they could not outlive process 0.
     leave_hosts()
-    jax.distributed.shutdown()
     # At once, as by the signal itself: threads still read images.
     os._exit(143)
 

@@ -51,12 +51,16 @@ def join_hosts(time_outs: TimeOuts | None = None) -> None:
 
 
 def leave_hosts() -> None:
-    """At the end of a run: waits until every host is here, so that none takes the end of another for a failure."""
+    """At the end of a run: waits until every host is here, so that none takes the end of another for a failure.
+
+    Process 0 waits in jax's shutdown, too, until all have heard that all are here.
+    """
     hosts = current()
     if hosts is not None and hosts.count > 1:
         hosts.exchange("the end of the run", b"", lambda values: b"")
     if _watch is not None:
         _watch.stop()
+    jax.distributed.shutdown()
 
 
 def fail_together(error: BaseException) -> None:
