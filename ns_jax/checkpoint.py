@@ -1,7 +1,11 @@
 """Checkpoints of a run. The only importer of orbax."""
 
+import json
 import logging as std_logging
+import socket
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,11 +13,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
-from ns_jax.errors import UserError
+from ns_jax.errors import AgreedError, UserError
 from ns_jax.files import require_space
-from ns_jax.parallel.hosts import barrier, is_process_zero, sum_over_hosts
+from ns_jax.parallel.hosts import barrier, gather_texts, on_process_zero
 from ns_jax.training.state import TrainState, tree_checksums
 
+RETRY_SECONDS = (1.0, 4.0, 15.0)  # before a host reads again what it could not read
 METADATA_ITEM = "card"  # the checkpoint's item of this name, since version 0.1
 
 
@@ -85,7 +90,7 @@ class Checkpoints:
         Raises:
           UserError: the checkpoints are of another model or teacher, or all of them are damaged.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in self._steps():
             state, problem = self._restore(step, like)
             if problem is None:
                 return state
@@ -98,10 +103,16 @@ class Checkpoints:
             )
         return None
 
+    def _steps(self) -> list[int]:
+        """Those that process 0 sees, newest first: another host's listing of the folder may be of earlier."""
+        steps = on_process_zero(lambda: sorted(self._manager.all_steps(), reverse=True))
+        return json.loads(gather_texts("steps of checkpoints", json.dumps(steps))[0])
+
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState | None, str | None]:
         """(state, None), or (None, what is wrong with the checkpoint). One verdict for all hosts after each part."""
-        metadata, problem = self._read_item(step, METADATA_ITEM, ocp.args.JsonRestore())
-        if problem := _verdict_of_all(problem):
+        folder = self.folder / str(step)
+        metadata, problem = self._read(lambda: _read_metadata(folder), f"the metadata of {folder}")
+        if problem:
             return None, problem
         if not isinstance(metadata, dict) or not {"of", "shapes", "checksums"} <= metadata.keys():
             return None, "it does not say what it holds"
@@ -114,17 +125,33 @@ class Checkpoints:
                 f"{self.folder} holds another model than this config's (another number of classes?): "
                 "delete it to train again"
             )
-        state, problem = self._read_item(step, "state", ocp.args.StandardRestore(like))
-        if problem := _verdict_of_all(problem):
+        state, problem = self._read(lambda: _read_state(folder, like), f"the arrays of {folder}")
+        if problem:
             return None, problem
-        return state, _verdict_of_all(self._checksum_problem(state, metadata["checksums"]))
+        wrong = Reading(self._checksum_problem(state, metadata["checksums"]) or "")
+        what = f"the checksums of {folder}"
+        return state, agreed_problem(_readings(wrong, what), what)
 
-    def _read_item(self, step: int, name: str, restore) -> tuple:
-        """(item, None), or (None, what is wrong with it)."""
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**{name: restore}))[name], None
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            return None, _first_line(error)
+    def _read(self, read: Callable, what: str) -> tuple:
+        """(what `read` gives, None), or (None, what is wrong with it). All hosts give the same verdict.
+
+        No host waits for another within `read`: one that fails there tries again, and then says so.
+
+        Raises:
+          UserError: a host cannot read it, and nothing says that it is damaged.
+        """
+        value, reading = None, Reading("")
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                value, reading = read(), Reading("")
+                break
+            except Exception as error:  # orbax and tensorstore raise many kinds
+                reading = Reading(_first_line(error), is_unreadable(error))
+            if pause is None or not reading.unreadable:
+                break
+            time.sleep(pause)
+        problem = agreed_problem(_readings(reading, what), what)
+        return (None, problem) if problem else (value, None)
 
     def _checksum_problem(self, state: TrainState, saved: list[int]) -> str | None:
         """Names the first array whose checksum is another than `saved`."""
@@ -137,12 +164,14 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         self._manager.close()
         barrier(f"damaged-{step}")
-        if is_process_zero():
+
+        def move() -> None:
             target = self.folder.parent / f"damaged-{step}"
             if target.exists():
                 target.rmtree()
             (self.folder / str(step)).rename(target)
-        barrier(f"moved-{step}")
+
+        on_process_zero(move)
         self._open()
 
     def wait(self) -> None:
@@ -153,11 +182,85 @@ class Checkpoints:
         self._manager.close()
 
 
-def _verdict_of_all(problem: str | None) -> str | None:
-    """This host's problem, or that another host has one; what follows needs every host."""
-    if sum_over_hosts(np.array([problem is not None])).any():
-        return problem or "on another host"
-    return None
+class Reading(NamedTuple):
+    """How a host fared in reading.
+
+    Attributes:
+      problem: what went wrong, '' where nothing did.
+      unreadable: whether a disk or a network said so, of which the checkpoint may know nothing.
+      host: whose.
+    """
+
+    problem: str
+    unreadable: bool = False
+    host: str = ""
+
+
+def _readings(own: Reading, what: str) -> list[Reading]:
+    """How all hosts fared, in the order of processes."""
+    host = f"{socket.gethostname()} (process {jax.process_index()})"
+    texts = gather_texts(f"reading {what}", json.dumps(own._replace(host=host)))
+    return [Reading(*json.loads(text)) for text in texts]
+
+
+def agreed_problem(readings: list[Reading], what: str) -> str | None:
+    """What is wrong with a part of a checkpoint, by how all hosts fared; None: nothing.
+
+    Raises:
+      UserError: a host cannot read it though it may be whole.
+    """
+    failed = [reading for reading in readings if reading.problem]
+    if not failed:
+        return None
+    unreadable = [reading for reading in failed if reading.unreadable]
+    if unreadable:
+        more = f", and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        raise AgreedError(
+            f"host {unreadable[0].host}{more} cannot read {what} ({unreadable[0].problem}): look at its disk or "
+            "network, and start again; if it is lost, delete that checkpoint to continue from the one before"
+        )
+    first = failed[0]
+    return first.problem if len(failed) == len(readings) else f"{first.problem}, on host {first.host}"
+
+
+# What tensorstore and gRPC say of a disk or network.
+UNREADABLE = (
+    "UNAVAILABLE",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "Input/output error",
+    "Stale file handle",
+    "Connection",
+    "timed out",
+)
+
+
+def is_unreadable(error: BaseException | None) -> bool:
+    """Whether an error is of a disk or a network, and not of what a file holds."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            return True
+        if any(word in str(error) for word in UNREADABLE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _read_metadata(folder: epath.Path) -> dict:
+    """A checkpoint's metadata, by this host alone."""
+    return ocp.JsonCheckpointHandler().restore(folder / METADATA_ITEM)
+
+
+def _read_state(folder: epath.Path, like: TrainState) -> TrainState:
+    """This host's parts of a checkpoint's arrays. Unlike CheckpointManager.restore, it waits for no other host."""
+    handler = ocp.StandardCheckpointHandler()
+    try:
+        return handler.restore(folder / "state", args=ocp.args.StandardRestore(like))
+    finally:
+        handler.close()
 
 
 def find_checkpoint(path: epath.Path) -> epath.Path | None:

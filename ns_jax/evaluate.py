@@ -64,6 +64,7 @@ def run() -> list[str]:
 
     from ns_jax.artifact.weights import fingerprint_of
     from ns_jax.evaluators.suites import SUITES, with_defaults
+    from ns_jax.parallel.hosts import raised_by_all
     from ns_jax.report.progress import say
 
     out = epath.Path(absolute(FLAGS.out))
@@ -93,7 +94,13 @@ def run() -> list[str]:
         try:
             evaluate(name, suite[name], predictor, about, out, problems)
         except UserError as error:
+            if not raised_by_all(error):
+                raise
             problems.append(f"{name}: {error}")
+    if FLAGS.distributed:
+        from ns_jax.parallel.start import leave_hosts
+
+        leave_hosts()
     return problems
 
 

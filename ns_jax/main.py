@@ -38,11 +38,16 @@ def main(argv) -> None:
         set_up(workdir, config.compilation_cache_dir)
         if FLAGS.distributed:
             from ns_jax.parallel.start import join_hosts  # jax takes seconds to import
+            from ns_jax.run.settings import time_outs
 
-            join_hosts()
+            join_hosts(time_outs(config))
         from ns_jax.run import orchestrate
 
         orchestrate.run(config, workdir)
+        if FLAGS.distributed:
+            from ns_jax.parallel.start import leave_hosts
+
+            leave_hosts()
 
 
 def entry_point() -> None:

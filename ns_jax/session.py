@@ -4,12 +4,15 @@ import contextlib
 import errno
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 
 from ns_jax.buckets import explain
 from ns_jax.command_line import fail
-from ns_jax.errors import Stopped, UserError
+from ns_jax.errors import HostError, Stopped, UserError
+
+TRACE = os.path.join(tempfile.gettempdir(), "ns_jax-{}.trace")
 
 
 def set_up(workdir, compilation_cache_dir: str = "") -> None:
@@ -59,23 +62,35 @@ def one_line_errors(workdir: str, distributed: bool = False) -> Iterator[None]:
     except Stopped as stopped:
         end_stopped(stopped)
     except UserError as error:
+        end_everywhere(error, distributed)
         fail(error)
     except Exception as error:
+        explained = explain(error)
         if disk_is_full(error):
-            fail(
-                UserError(
-                    f"no space left on the disk of {workdir}: free some and start again; what is "
-                    "complete is kept, and the run continues there"
-                )
+            explained = UserError(
+                f"no space left on the disk of {workdir}: free some and start again; what is "
+                "complete is kept, and the run continues there"
             )
-        if explained := explain(error):
+        end_everywhere(explained or error, distributed)
+        if explained:
             fail(explained)
-        if distributed:
-            traceback.print_exc()
-            sys.stdout.flush()
-            # At once: jax would wait for the other hosts at the exit, minutes long, and they for this one.
-            os._exit(1)
         raise
+
+
+def end_everywhere(error: Exception, distributed: bool) -> None:
+    """Ends this process and those on other hosts with one line; returns where there are none.
+
+    A trace goes into a file, as it is of this host alone.
+    """
+    if not distributed:
+        return
+    from ns_jax.parallel.start import fail_together
+
+    if not isinstance(error, UserError | HostError | OSError):
+        with contextlib.suppress(OSError), open(TRACE.format(os.getpid()), "w") as file:
+            traceback.print_exception(error, file=file)
+        error.args = (f"{error} (trace in {TRACE.format(os.getpid())} there)",)
+    fail_together(error)
 
 
 def end_stopped(stopped: Stopped) -> None:
@@ -84,8 +99,10 @@ def end_stopped(stopped: Stopped) -> None:
 
     if jax.process_index() == 0:
         print(stopped, flush=True)
+    from ns_jax.parallel.start import leave_hosts
+
     # Waits until every host is here: they could not outlive process 0.
-    jax.distributed.shutdown()
+    leave_hosts()
     # At once, as by the signal itself: threads still read images.
     os._exit(143)
 

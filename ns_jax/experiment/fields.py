@@ -84,6 +84,8 @@ TEMPERATURE = number("[0.01, 100]")
 SHARD = number("[1, 100000000]")
 COUNT = number("[0, 1000000000]")
 STEPS = number("[1, 1000000000]")
+MINUTES = number("(0, 1e6]")
+SECONDS = number("[1, 1e7]")
 KEPT = number("[1, 10000]")
 PROFILED = number("[0, 10000]")
 PARTS = number("[1, 10000]")
@@ -231,10 +233,19 @@ TABLE = (
     # --- Running -----------------------------------------------------------------------------------
     ("log_every_steps",         100,        STEPS,        "of training", RUN_ONLY),
     ("checkpoint_every_steps",  1000,       STEPS,        "of training", LOCKSTEP),
+    ("checkpoint_every_minutes", 10.0,      MINUTES,      "and when the last one is so old", LOCKSTEP),
     ("keep_checkpoints",        2,          KEPT,         "the newest so many", LOCKSTEP),
     ("compilation_cache_dir",   "",         text,         "'': WORKDIR/compilation_cache", RUN_ONLY),
     ("profile_steps",           0,          PROFILED,     "> 0: a profiler trace of so many training steps "
                                                           "in logs/", LOCKSTEP),
+    # --- Several hosts: how long they wait for each other, in seconds, before the run ends on all of them with a line
+    # --- that names those who are missing
+    ("timeouts.join_seconds",   300,        SECONDS,      "until all have started", RUN_ONLY),
+    ("timeouts.silence_seconds", 60,        SECONDS,      "for any sign of life of a host", RUN_ONLY),
+    ("timeouts.barrier_seconds", 1800,      SECONDS,      "at a barrier, for the slowest host", RUN_ONLY),
+    ("timeouts.process_zero_seconds", 172800, SECONDS,    "while process 0 works alone, as in selection", RUN_ONLY),
+    ("timeouts.report_seconds", 900,        SECONDS,      "for the report; a run ends well without it", RUN_ONLY),
+    ("timeouts.shutdown_seconds", 300,      SECONDS,      "until all have ended", RUN_ONLY),
     # --- Large models and many devices -------------------------------------------------------------
     ("parallel.scan_blocks",    False,      boolean,      "equal blocks as a loop: L2 compiles in minutes; noise is "
                                                           "drawn differently"),

@@ -9,13 +9,10 @@ import socket
 import time
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
-from ns_jax.errors import UserError
-from ns_jax.parallel.hosts import barrier
+from ns_jax.errors import AgreedError
+from ns_jax.parallel.hosts import barrier, verdict_of_process_zero
 
-RECORD_BYTES = 8192
 CLOCKS_APART_SECONDS = 60.0
 
 
@@ -91,13 +88,9 @@ def disagreement(records: list[HostRecord]) -> str | None:
     return None
 
 
-def _exchange(record: HostRecord) -> list[HostRecord]:
-    """The records of all hosts, in the order of processes."""
-    data = json.dumps(dataclasses.asdict(record), ensure_ascii=False).encode()
-    padded = np.zeros(RECORD_BYTES, np.uint8)
-    padded[: len(data)] = np.frombuffer(data, np.uint8)
-    everywhere = multihost_utils.process_allgather(padded)
-    return [HostRecord(**json.loads(bytes(line.tobytes()).rstrip(b"\0"))) for line in everywhere]
+def _judge(records: list[bytes]) -> str:
+    """The line about the records of all hosts, as JSON, in the order of processes; '' where they agree."""
+    return disagreement([HostRecord(**json.loads(record)) for record in records]) or ""
 
 
 def check_agreement(config_fingerprint: str, workdir: str) -> None:
@@ -120,6 +113,6 @@ def check_agreement(config_fingerprint: str, workdir: str) -> None:
         workdir[:1024],
         time.time(),
     )
-    problem = disagreement(_exchange(record))
-    if problem:
-        raise UserError(problem)
+    record_as_json = json.dumps(dataclasses.asdict(record), ensure_ascii=False)
+    if problem := verdict_of_process_zero("agreement of all hosts", record_as_json, _judge):
+        raise AgreedError(problem)

@@ -1,21 +1,25 @@
 """The method: the iterations of a config, and the stages of each, in order."""
 
 import contextlib
+import threading
+from collections.abc import Callable
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.buckets import check_address
 from ns_jax.data.sources.registry import OpenSources
-from ns_jax.errors import UserError
+from ns_jax.errors import HostError, UserError
 from ns_jax.experiment.chain import VALIDATION, iterations
 from ns_jax.experiment.fingerprint import fingerprint, full_fingerprint, lockstep_fingerprint
 from ns_jax.experiment.lock import locked
 from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.parallel.agreement import check_agreement
-from ns_jax.parallel.hosts import is_process_zero, on_process_zero
+from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.progress_file import progress_file
+from ns_jax.report.progress import say
 from ns_jax.report.write import write_report
 from ns_jax.run.choice import choose_iteration
 from ns_jax.run.iteration import Iteration, make_iteration
@@ -53,7 +57,8 @@ def _run_plan(config: ConfigDict, workdir: epath.Path, plan: list[Iteration], st
         for iteration, own_stages in zip(plan, stages, strict=True):
             for _, stage in own_stages:
                 stage.check(iteration)
-    except UserError:
+        barrier("check: all hosts can run all stages")
+    except (UserError, HostError):
         if is_new and is_process_zero():
             release_workdir(workdir, plan)
         raise
@@ -61,9 +66,44 @@ def _run_plan(config: ConfigDict, workdir: epath.Path, plan: list[Iteration], st
         for name, stage in own_stages:
             with recorded(iteration.paths.folder, name):
                 stage.run(iteration)
+                # None begins the next one while another still ends this one, or fails in it.
+                barrier(f"the end of {iteration.title(name)}")
     on_process_zero(lambda: choose_iteration(workdir))
-    if is_process_zero():
+    report_in_time(workdir, config.timeouts.report_seconds)
+
+
+def report_in_time(workdir: epath.Path, seconds: float) -> None:
+    """Writes the report on process 0. Of several hosts, the others wait for it no longer than `seconds`.
+
+    A run that has trained and evaluated everything ends well without its report; a further start writes it.
+    """
+    if jax.process_count() == 1:
         write_report(workdir)
+        return
+    on_process_zero(lambda: call_in_time(lambda: write_report(workdir), seconds, "report"), seconds + 60)
+
+
+def call_in_time(work: Callable[[], None], seconds: float, what: str) -> None:
+    """Calls `work` in a thread, and returns when it is done, or after `seconds` with a line that says so.
+
+    Raises:
+      UserError, or whatever else `work` raises in time.
+    """
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name=what, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        say(f"{what}: not done after {seconds:.0f} s (timeouts.report_seconds); start again to write it")
+    elif errors:
+        raise errors[0]
 
 
 def release_workdir(workdir: epath.Path, plan: list[Iteration]) -> None:

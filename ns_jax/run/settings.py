@@ -13,6 +13,7 @@ from ns_jax.data.views import View
 from ns_jax.errors import UserError
 from ns_jax.models.base import ArrayInputs, BuildOptions, ImageInputs, Inputs
 from ns_jax.models.registry import get_architecture
+from ns_jax.parallel.coordination import TimeOuts
 from ns_jax.pseudo_labels.rules import SelectionSettings
 from ns_jax.training.losses import LossSettings
 from ns_jax.training.schedule import ScheduleSettings
@@ -113,6 +114,19 @@ def step_settings(config: ConfigDict, class_prior: Sequence[float] = ()) -> Step
         seed=config.seed,
         noise_unlabeled=config.noise.model_noise_unlabeled,
         accumulation_steps=config.parallel.accumulation_steps,
+    )
+
+
+def time_outs(config: ConfigDict) -> TimeOuts:
+    """How long the hosts of a run wait for each other."""
+    waits = config.timeouts
+    return TimeOuts(
+        join=waits.join_seconds,
+        silence=waits.silence_seconds,
+        barrier=waits.barrier_seconds,
+        process_zero=waits.process_zero_seconds,
+        report=waits.report_seconds,
+        shutdown=waits.shutdown_seconds,
     )
 
 

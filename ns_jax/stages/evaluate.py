@@ -10,7 +10,7 @@ from ns_jax.evaluators.registry import EVALUATIONS
 from ns_jax.experiment.chain import VALIDATION
 from ns_jax.files import read_json_object, write_json
 from ns_jax.inference.predictor import Predictor
-from ns_jax.parallel.hosts import barrier, is_process_zero
+from ns_jax.parallel.hosts import barrier, is_process_zero, raised_by_all
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.planning.programs import evaluate_programs
 from ns_jax.pseudo_labels.store import Selection
@@ -43,6 +43,8 @@ def run(iteration: Iteration) -> None:
                 try:
                     result = evaluate(iteration, name, options, predictor)
                 except IncompleteError as error:
+                    if not raised_by_all(error):
+                        raise
                     problems.append(f"{name}: {error}")
                     continue
             predictions = result.pop("predictions", None)

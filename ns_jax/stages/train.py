@@ -36,6 +36,7 @@ from ns_jax.report.writer import ScalarWriter, StepProfile
 from ns_jax.run.inputs import check_classes
 from ns_jax.run.iteration import Iteration
 from ns_jax.run.memory import compile_step
+from ns_jax.run.save_times import SaveTimes
 from ns_jax.run.settings import (
     augmentation,
     bn_groups,
@@ -319,6 +320,7 @@ def training_loop(
     writer, metrics, stopping = ScalarWriter(iteration.paths.logs), LoopMetrics(), False
     trace = StepProfile(iteration.paths.logs, config.profile_steps, start_step, num_steps)
     shown = StageProgress(title, num_steps, start_step, is_process_zero())
+    due = SaveTimes(config.checkpoint_every_steps, config.checkpoint_every_minutes * 60, start_step)
     with sigterm_held_back(), shown as progress, trace as profile:
         while step < num_steps and not stopping:
             profile(step)
@@ -335,9 +337,10 @@ def training_loop(
                 progress.update(step, describe(means))
             if step < num_steps:
                 stopping = must_stop()
-                if stopping or step % config.checkpoint_every_steps == 0:
+                if due(step) or stopping:
                     writer.flush()
                     checkpoints.save(state, step)
+                    due.saved()
         writer.close()
         checkpoints.wait()
     if stopping:
