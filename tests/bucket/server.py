@@ -10,6 +10,7 @@ Of the packages on PyPI, gcp-storage-emulator knows no preconditions on generati
 """
 
 import collections
+import contextlib
 import http.server
 import json
 import re
@@ -155,8 +156,8 @@ class BucketServer:
         return Answer(b"ok", **text)
 
     def _check_token(self, headers) -> None:
-        # Google's C++ client, in ArrayRecord's reader, sends no token to an address that is set by hand.
-        if not self.needs_token or headers.get("User-Agent", "").startswith("gl-cpp"):
+        # Google's own clients, in ArrayRecord's reader and under Orbax, send no token to an address that is set by hand.
+        if not self.needs_token or headers.get("User-Agent", "").startswith(("gl-cpp", "gcloud-python")):
             return
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         if not token:
@@ -377,7 +378,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _hang_up(self) -> None:
         self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the client may have gone first
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _write(self, answer: Answer, cut: bool) -> None:
         status = (
