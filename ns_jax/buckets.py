@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ns_jax.errors import UserError
 
 # Before epath opens its first path. Listings are not kept: other hosts write, too. What fails is raised, not logged.
@@ -150,14 +152,20 @@ def require_bucket(path: Any) -> None:
 
 
 def find(path: Any) -> list[Object]:
-    """All objects whose names begin with that of a folder, ordered by name."""
-    infos = filesystem().find(os.fspath(path).rstrip("/") + "/", detail=True).values()
+    """All objects whose names begin with that of a folder, ordered by name; none where there is no such bucket."""
+    try:
+        infos = filesystem().find(os.fspath(path).rstrip("/") + "/", detail=True).values()
+    except FileNotFoundError:
+        return []
     return sorted(_object(info) for info in infos if not info["name"].endswith("/"))
 
 
 def match(pattern: str) -> list[Object]:
-    """The objects that a glob names, ordered by name."""
-    infos = filesystem().glob(pattern, detail=True).values()
+    """The objects that a glob names, ordered by name; none where there is no such bucket."""
+    try:
+        infos = filesystem().glob(pattern, detail=True).values()
+    except FileNotFoundError:
+        return []
     return sorted(_object(info) for info in infos if info["type"] == "file" and not info["name"].endswith("/"))
 
 
@@ -231,13 +239,16 @@ class _Failures:
 failures = _Failures()
 
 
-def read_image(path: bytes) -> bytes:
+def read_image(path: bytes | np.ndarray) -> bytes:
     """The bytes of an image, for a TensorFlow graph. What fails is noted in `failures`, too.
+
+    Args:
+      path: of the object; outside of graphs TensorFlow gives an array of one.
 
     Raises:
       UserError: it is gone, or cannot be fetched.
     """
-    name = os.fsdecode(path)
+    name = os.fsdecode(path if isinstance(path, bytes) else path.item())
     try:
         return read(name)
     except FileNotFoundError:

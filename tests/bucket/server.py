@@ -156,7 +156,7 @@ class BucketServer:
         return Answer(b"ok", **text)
 
     def _check_token(self, headers) -> None:
-        # Google's own clients, in ArrayRecord's reader and under Orbax, send no token to an address that is set by hand.
+        # Google's own clients (ArrayRecord's reader, Orbax) send no token to an address that is set by hand.
         if not self.needs_token or headers.get("User-Agent", "").startswith(("gl-cpp", "gcloud-python")):
             return
         token = headers.get("Authorization", "").removeprefix("Bearer ")

@@ -83,12 +83,13 @@ def undisturbed(images, tmp_path_factory):
     return on_disk(workdir)
 
 
+@pytest.mark.slow  # two runs, of which one is begun twice
 def test_the_loop_ends_with_the_bits_of_a_disk(server, images, undisturbed, quick_retries):
     copy_up(server, images)
     server.writes_left = 60  # in the middle of the student's training
     with pytest.raises(Exception) as caught:
         run_here("gs://pictures/run", "gs://pictures/data")
-    assert "no permission for the bucket gs://pictures" in str(buckets.explain(caught.value))
+    assert "gs://pictures" in str(buckets.explain(caught.value))
     server.writes_left = None
     run_here("gs://pictures/run", "gs://pictures/data")
     assert len(undisturbed) > 6 and in_bucket(server, "run") == undisturbed

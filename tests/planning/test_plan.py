@@ -56,6 +56,7 @@ def test_every_collective_of_the_step_is_accounted_for(shard_state, bn_group_siz
         assert params + split / 2 < total_bytes(rest) < 2 * params
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_between_slices_gradients_are_added_up():
     """Two slices of four TPUs: each adds up within itself first, and sends the sums, once a step."""

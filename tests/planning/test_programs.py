@@ -52,6 +52,7 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
         return made._replace(step=recorded(made.step, "train"))
 
     monkeypatch.setattr(train, "make_training", make_training_recorded)
+    monkeypatch.setattr(train, "compile_step", lambda step, *_: step)
     monkeypatch.setattr(predictor, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
     monkeypatch.setattr(sidecars, "labels_problem", lambda *_: "")  # what is not computed is no probability
     config = mnist5k.get_config("smoke")

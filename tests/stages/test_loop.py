@@ -150,6 +150,7 @@ def test_killed_runs_end_with_the_same_bits(undisturbed, tmp_path, moments):
     assert results(workdir) == results(undisturbed[0])
 
 
+@pytest.mark.slow  # tests/test_checkpoint.py damages them without a run
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, tmp_path):
     """In a run that ended while its last student trained."""
     workdir = tmp_path / "damaged"
