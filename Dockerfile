@@ -25,7 +25,7 @@ ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv PYTHONUNBUFFERED=1 \
 WORKDIR /opt/ns_jax
 COPY setup.py pyproject.toml README.md ./
 COPY ns_jax/version.py ns_jax/
-RUN uv pip install --no-cache ".[${ACCELERATOR},demo]" && uv pip uninstall ns_jax && rm -rf build ns_jax.egg-info
+RUN uv pip install --no-cache ".[${ACCELERATOR},gcs,demo]" && uv pip uninstall ns_jax && rm -rf build ns_jax.egg-info
 
 COPY . .
 RUN uv pip install --no-cache --no-deps --editable .

@@ -11,7 +11,7 @@ if [ -z "${PYTHON:-}" ]; then
   # An environment may be there without CUDA, or half installed.
   if ! $PYTHON -c 'from importlib.metadata import version as v; v("jax-cuda12-plugin"); v("ns_jax")' 2>/dev/null; then
     python3 -m venv .venv
-    $PYTHON -m pip install --quiet --editable '.[cuda12,demo]'
+    $PYTHON -m pip install --quiet --editable '.[cuda12,gcs,demo]'
   fi
 fi
 exec "$PYTHON" -m ns_jax.main --config="$config" --workdir="$workdir" "$@"

@@ -73,7 +73,7 @@ if [ "$(cat .venv/commit 2>/dev/null)" != {commit} ]; then
   rm -rf .venv
   uv venv --quiet --python 3.12 .venv
   uv pip install --quiet --python .venv/bin/python --exclude-newer "$(git log -1 --format=%cI)" \\
-    --editable '.[tpu,demo]'
+    --editable '.[tpu,gcs,demo]'
   echo {commit} > .venv/commit
 fi"""
 

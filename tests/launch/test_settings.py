@@ -36,7 +36,7 @@ def test_a_dry_run_prints_every_command_and_runs_none(cloud, capsys):
 def test_without_a_python_the_workers_get_an_environment():
     settings = read_toml(str(REPO / "launch" / "settings.example.toml"), Settings)
     script = scripts.setup(settings, "0" * 40)
-    assert "uv pip install" in script and "[tpu,demo]" in script
+    assert "uv pip install" in script and "[tpu,gcs,demo]" in script
     run = scripts.command(settings, Job("a/b.py:c"))
     assert run.startswith(".venv/bin/python -m ns_jax.main --config=a/b.py:c ")
     subprocess.run(["bash", "-n", "-c", script], check=True)
