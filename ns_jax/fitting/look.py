@@ -11,6 +11,7 @@ from ns_jax.data.sampling import labels_of
 from ns_jax.data.sizes import shorter_sides
 from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import UserError
+from ns_jax.run.inputs import check_all_classes, check_apart, check_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ def look(data: ConfigDict, cache: epath.Path) -> Seen:
       cache: the folder `data` of the run.
 
     Raises:
-      UserError: a source cannot be opened, more images are broken than the config allows, or there are no labels.
+      UserError: a source cannot be opened, more images are broken than the config allows, there are no labels, or
+        none of a class, the test has other classes, or the labeled images are the unlabeled ones, too.
     """
     opened = OpenSources(data.dir)
     if data.corrections:
@@ -60,10 +62,13 @@ def look(data: ConfigDict, cache: epath.Path) -> Seen:
             f"{labeled.name} has no classes: put the labeled images into one sub-folder per class, or name a table "
             "with the columns path and label"
         )
+    check_all_classes(labeled)
     unlabeled = opened.open(data.unlabeled, False, data.exif_orientation)
+    check_apart(opened.open(data.labeled, True, data.exif_orientation), unlabeled)
     sources = {"labeled": labeled, "unlabeled": unlabeled}
     if data.test:
         sources["test"] = opened.open(data.test, True, data.exif_orientation)
+        check_classes(labeled.name, labeled.class_names, sources["test"])
     readable = {field: readable_examples(source, data.max_broken_fraction, cache) for field, source in sources.items()}
     counts = np.bincount(labels_of(labeled, readable["labeled"]), minlength=labeled.num_classes)
     sides = shorter_sides(unlabeled, readable["unlabeled"])

@@ -127,37 +127,10 @@ class Inputs:
         Raises:
           UserError: labeled images have a single class, or none of a class, or they are the unlabeled images, too.
         """
-        labeled = self.open_labeled("labeled")
-        names, numbers = labeled.class_names, getattr(labeled, "labels", None)
-        # Counted where that takes no reading of images.
-        counts = [1] * len(names) if numbers is None else np.bincount(numbers, minlength=len(names)).tolist()
-        there = [name for name, count in zip(names, counts, strict=True) if count]
-        if len(there) < 2:
-            raise UserError(
-                f"data.labeled={labeled.name} has images of one class only, {there[0]!r}: at least two are needed"
-            )
-        if len(there) < len(names):
-            missing = next(name for name in names if name not in there)
-            raise UserError(
-                f"data.labeled={labeled.name} has no image of class {missing!r}: label some, or take the class out"
-            )
+        check_all_classes(self.open_labeled("labeled"))
         if self.sources.get("unlabeled"):
-            self._check_apart()
-
-    def _check_apart(self) -> None:
-        """Raises UserError where labeled and unlabeled images are the same files. The paper does so with built sets."""
-        labeled = self.opened.open(self.sources["labeled"], True, self.exif_orientation)
-        unlabeled = self.open("unlabeled")
-        if not labeled.may_be_broken or not unlabeled.may_be_broken:
-            return
-        is_same = labeled.name == unlabeled.name or (
-            labeled.stamp == unlabeled.stamp != "" and identity_of(labeled) == identity_of(unlabeled)
-        )
-        if is_same:
-            raise UserError(
-                f"data.unlabeled={unlabeled.name} are the labeled images: name other images, or data.unlabeled='' for "
-                "supervised training"
-            )
+            labeled = self.opened.open(self.sources["labeled"], True, self.exif_orientation)
+            check_apart(labeled, self.open("unlabeled"))
 
     def readable(self, source: Source) -> np.ndarray:
         """int64 indices of the examples that decode."""
@@ -281,3 +254,34 @@ def _describe_surplus(who: str, names: set[str]) -> str:
     """'; WHO alone has ...' with the first names, or ''."""
     first = sorted(names)[:3]
     return f"; {who} alone has {', '.join(map(repr, first))}{', ...' if len(names) > 3 else ''}" if names else ""
+
+
+def check_all_classes(labeled: Source) -> None:
+    """Raises UserError where labeled images have a single class, or none of a class."""
+    names, numbers = labeled.class_names, getattr(labeled, "labels", None)
+    # Counted where that takes no reading of images.
+    counts = [1] * len(names) if numbers is None else np.bincount(numbers, minlength=len(names)).tolist()
+    there = [name for name, count in zip(names, counts, strict=True) if count]
+    if len(there) < 2:
+        raise UserError(
+            f"data.labeled={labeled.name} has images of one class only, {there[0]!r}: at least two are needed"
+        )
+    if len(there) < len(names):
+        missing = next(name for name in names if name not in there)
+        raise UserError(
+            f"data.labeled={labeled.name} has no image of class {missing!r}: label some, or take the class out"
+        )
+
+
+def check_apart(labeled: Source, unlabeled: Source) -> None:
+    """Raises UserError where labeled and unlabeled images are the same files. The paper does so with built sets."""
+    if not labeled.may_be_broken or not unlabeled.may_be_broken:
+        return
+    is_same = labeled.name == unlabeled.name or (
+        labeled.stamp == unlabeled.stamp != "" and identity_of(labeled) == identity_of(unlabeled)
+    )
+    if is_same:
+        raise UserError(
+            f"data.unlabeled={unlabeled.name} are the labeled images: name other images, or data.unlabeled='' for "
+            "supervised training"
+        )

@@ -193,7 +193,11 @@ def cheap(monkeypatch):
     ],
 )
 def test_bad_input(change, problem, folders, tmp_path, monkeypatch):
-    cheap(monkeypatch)
+    """Before anything is measured, but for a budget that is too short."""
+    if "budget" in change:
+        cheap(monkeypatch)
+    else:
+        monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("it was measured first"))
     for name, side in (("one class/only/a.png", 48), ("tiny/a.png", 20), ("other classes/x/a.png", 48)):
         draw(tmp_path / name, 1, side)
     draw(tmp_path / "other classes" / "y" / "b.png", 2)
