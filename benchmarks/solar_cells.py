@@ -37,7 +37,7 @@ METHODS = (*ITERATIONS.values(), LOGISTIC, SELF_TRAINING)
 RESOLUTION = 224  # of the features, pixels
 INVERSE_PENALTY = 0.01  # of the logistic regression, on standardised features; chosen on draws 10 to 15
 BATCH = 64
-BINS = 8  # of the reliability diagram
+BINS = 16  # of the reliability diagram, of which two classes fill the upper half
 
 
 def score(probability: np.ndarray, labels: np.ndarray, is_certain: np.ndarray) -> dict[str, float]:
@@ -141,7 +141,8 @@ def draw_picture(folder: Path, draws: Sequence[int], to: Path) -> None:
     for iteration, method in ITERATIONS.items():
         confidence, is_right = answers([folder / f"draw-{draw}" / iteration for draw in draws])
         bins = calibration_bins(confidence, is_right, BINS)
-        right.plot(bins["confidence"], bins["accuracy"], "o-", label=method)
+        filled = bins["count"] > 0
+        right.plot(bins["confidence"][filled], bins["accuracy"][filled], "o-", label=method)
     right.plot([0.5, 1], [0.5, 1], "k:", label="as sure as right")
     right.set_xlabel("confidence")
     right.set_ylabel("accuracy")
