@@ -70,9 +70,14 @@ def test_errors_on_the_way_are_retried(server, kind, quick_retries):
 def test_a_token_that_expires_is_renewed(server):
     write_bytes(ROOT / "a", b"1")
     server.expire_tokens()
-    credentials = buckets.filesystem().credentials.credentials
-    credentials.expiry = credentials.expiry.replace(year=2000)  # as its clock says, too
+    notice_expiry()
     assert (ROOT / "a").read_bytes() == b"1"
+
+
+def notice_expiry() -> None:
+    """The client's clock says that its token has expired: the next request begins with another."""
+    credentials = buckets.filesystem().credentials.credentials
+    credentials.expiry = credentials.expiry.replace(year=2000)
 
 
 def test_an_object_is_written_only_as_it_was_read(server):
@@ -175,12 +180,16 @@ def test_lines_for_buckets_that_cannot_be_used(server, monkeypatch):
 
 
 def test_lines_for_credentials(server, monkeypatch, quick_retries):
-    monkeypatch.setattr(server, "gives_tokens", False)
-    server.expire_tokens()
-    with pytest.raises(Exception) as caught:
-        (ROOT / "a").read_bytes()
+    write_bytes(ROOT / "a", b"1")
+    with monkeypatch.context() as without:
+        without.setattr(server, "gives_tokens", False)
+        server.expire_tokens()
+        with pytest.raises(Exception) as caught:
+            (ROOT / "a").read_bytes()
     line = str(buckets.explain(caught.value, ROOT))
     assert "the credentials for the bucket gs://pictures have expired or were refused: renew them" in line
+    notice_expiry()
+    assert (ROOT / "a").read_bytes() == b"1"  # and so for the tests that follow
 
 
 def test_without_the_client(server, monkeypatch):
