@@ -2,7 +2,7 @@
 
   python -m ns_jax.main --config=configs/solar_cells.py:0 --workdir=DIR
 
-Hardware: two CPU cores, some 15 minutes, 4 GB. The extras solar and start bring the photographs and the weights.
+Hardware: two CPU cores, some 15 minutes, 7.4 GB. The extras solar and start bring the photographs and the weights.
 The argument is the draw of the labels, 0, 1, 2, ...: 50 images of each class; the 656 test images are always the same.
 The recipe is that of your own images (configs/own_images.py) without validation, and with what a cell allows: it looks
 the same upside down and turned. The student is larger than its teacher, EfficientNet-Lite1. It was chosen on draws 10
