@@ -141,14 +141,11 @@ def _object(info: dict) -> Object:
 def require_bucket(path: Any) -> None:
     """Raises UserError where the bucket of an address does not exist, or nobody here may look into it."""
     bucket = SCHEME + os.fspath(path).removeprefix(SCHEME).partition("/")[0]
-    try:
-        filesystem().info(bucket)
-    except FileNotFoundError:
-        raise UserError(f"the bucket {bucket} does not exist, or is empty: create it, or name another") from None
-    except Exception as error:
-        if explained := explain(error, path):
-            raise explained from None
-        raise
+    with explained(path):
+        try:
+            filesystem().info(bucket)
+        except FileNotFoundError:
+            raise UserError(f"the bucket {bucket} does not exist, or is empty: create it, or name another") from None
 
 
 def find(path: Any) -> list[Object]:
@@ -282,6 +279,22 @@ def explain(error: BaseException, path: Any = "") -> UserError | None:
             where = f"the bucket {bucket}" if bucket else "the bucket"
             return UserError(reason.format(where=where))
     return None
+
+
+@contextlib.contextmanager
+def explained(path: Any, source: str = "") -> Iterator[None]:
+    """Raises what a user can mend about buckets as a UserError, and any other error as it is.
+
+    Args:
+      path: that is opened in the block.
+      source: of data that names it, for the line; '' for none.
+    """
+    try:
+        yield
+    except Exception as error:
+        if line := explain(error, path):
+            raise UserError(f"{source}: {line}" if source else str(line)) from None
+        raise
 
 
 def _bucket_of(text: str, path: Any) -> str:

@@ -101,12 +101,8 @@ def list_shards(source: str, pattern: str) -> list[Shard]:
 def _list_objects(source: str, pattern: str) -> list[buckets.Object]:
     """The objects that a glob names, without hidden ones. Raises UserError where the bucket cannot be listed."""
     buckets.check_address(pattern)
-    try:
+    with buckets.explained(pattern, source):
         files = buckets.match(pattern)
-    except Exception as error:
-        if explained := buckets.explain(error, pattern):
-            raise UserError(f"{source}: {explained}") from None
-        raise
     files = [file for file in files if not os.path.basename(file.path).startswith(".")]
     if not files:
         buckets.require_bucket(pattern)

@@ -147,12 +147,8 @@ def _without_images(path: str, others: str) -> UserError:
 def _open_in_bucket(path: str, labels: bool) -> Source:
     """As `open_folder`, of what the names of a bucket's objects begin with. Its listing says sizes and generations."""
     buckets.check_address(path)
-    try:
+    with buckets.explained(path, f"folder:{path}"):
         objects = buckets.find(path)
-    except Exception as error:
-        if explained := buckets.explain(error, path):
-            raise UserError(f"folder:{path}: {explained}") from None
-        raise
     if not objects:
         buckets.require_bucket(path)
         is_object = buckets.filesystem().exists(path)
