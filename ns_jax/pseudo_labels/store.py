@@ -121,11 +121,42 @@ class LabelStore(Sidecar):
 
     fields = LABEL_FIELDS
 
+    def write_labels(self, shard: int, ids: np.ndarray, probs: np.ndarray) -> None:
+        """Writes the pseudo-labels of a shard: all of it or nothing, the same bytes whoever writes them.
+
+        Args:
+          shard: its number.
+          ids: byte strings [N], in the order of the source.
+          probs: float32 [N, classes].
+        """
+        self.write_shard(shard, make_records(ids, probs))
+
+    def read_probabilities(self, shard: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Probabilities of the rows of a shard, float32 [rows, classes].
+
+        Args:
+          shard: its number.
+          rows: int64 [N], which of them, in any order; None: all.
+
+        Raises:
+          UserError: see `read_shard`.
+        """
+        probs = self.read_shard(shard)["probs"]
+        return (probs if rows is None else probs[rows]).astype(np.float32)
+
 
 class Selection(Sidecar):
     """Which pseudo-labeled images a student trains on, and how often: records {id, copies}."""
 
     fields = COPY_FIELDS
+
+    def read_copies(self, shard: int) -> np.ndarray:
+        """How often each image of a shard is trained on, uint32 [rows].
+
+        Raises:
+          UserError: see `read_shard`.
+        """
+        return self.read_shard(shard)["copies"].astype(np.uint32)
 
 
 def make_copies(ids: np.ndarray, copies: np.ndarray) -> np.ndarray:
