@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,10 @@ from absl import logging
 from etils import epath
 
 from ns_jax import buckets
+from ns_jax.data.examples import AllBut
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
+from ns_jax.data.order import GlobalOrder, Order
 from ns_jax.data.preprocess import train_image, train_window
 from ns_jax.data.resize import resize
 from ns_jax.data.sources.base import Source
@@ -26,6 +29,7 @@ from ns_jax.files import read_json_object, write_json
 
 MIN_PARALLEL_CALLS = 16
 READ_TOGETHER = 32  # examples, where a source reads many with one call
+PROBABILITY_CALLS = 2  # batches whose probabilities are read at the same time, each held in memory
 MIN_SIDE = 8  # pixels: of less, nothing is left after a few strides
 
 
@@ -33,13 +37,6 @@ def stream_seed(seed: int, name: str) -> int:
     """A 31-bit seed for the stream called `name`."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def shuffled_position(position, count: int, seed: int):
-    """int64 stream position to int64 in [0, count): every value once an epoch, each epoch anew."""
-    epoch = tf.cast(position // count, tf.int32)
-    key = tf.stack([tf.constant(seed, tf.int32), epoch])
-    return tf.random.experimental.index_shuffle(position % count, key, tf.constant(count - 1, tf.int64))
 
 
 def usable_cores() -> int:
@@ -62,7 +59,29 @@ def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=calls, deterministic=True).with_options(options)
 
 
-def map_examples(dataset: tf.data.Dataset, source: Source, locate: Callable, make: Callable) -> tf.data.Dataset:
+class Examples(Protocol):
+    """What a training draws from: int64 indices into a source. An array of them, or an object that computes them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, examples: np.ndarray, /) -> np.ndarray: ...
+
+
+class Probabilities(NamedTuple):
+    """Pseudo-labels that come with images.
+
+    Attributes:
+      read: NumPy function, int64 [N] indices into the source to float32 [N, num_classes]; called by several threads.
+      num_classes: of each.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    num_classes: int
+
+
+def map_examples(
+    dataset: tf.data.Dataset, source: Source, locate: Callable, make: Callable, look_up: Callable | None = None
+) -> tf.data.Dataset:
     """Makes examples in parallel and in order; a source that can reads many of them with one call.
 
     Args:
@@ -70,15 +89,21 @@ def map_examples(dataset: tf.data.Dataset, source: Source, locate: Callable, mak
       source: of the examples.
       locate: graph function, an element to a dictionary with `index`, int64 scalar into the source.
       make: graph function (dictionary, load) to an example, where load(window=None) gives (image, label).
+      look_up: graph function, from dictionaries without `index`, many as one of vectors [N], to some with it; None:
+        `locate` gives it.
     """
     read_many = getattr(source, "read_many", None)
+
+    def make_by_index(request):
+        return make(request, lambda *window: source.load(request["index"], *window))
+
+    if read_many is None and look_up is None:
+        return parallel_map(dataset, lambda element: make_by_index(locate(element)))
+    located = parallel_map(dataset, locate).batch(READ_TOGETHER)
+    if look_up is not None:
+        located = parallel_map(located, look_up)
     if read_many is None:
-
-        def locate_and_make(element):
-            request = locate(element)
-            return make(request, lambda *window: source.load(request["index"], *window))
-
-        return parallel_map(dataset, locate_and_make)
+        return parallel_map(located.unbatch(), make_by_index)
 
     def read(requests):
         content, label = read_many(requests["index"])
@@ -87,7 +112,6 @@ def map_examples(dataset: tf.data.Dataset, source: Source, locate: Callable, mak
     def make_of_stored(request, content, label):
         return make(request, lambda *window: (source.decode(content, *window), label))
 
-    located = parallel_map(dataset, locate).batch(READ_TOGETHER)
     return parallel_map(parallel_map(located, read).unbatch(), make_of_stored)
 
 
@@ -111,7 +135,7 @@ def arrays_of(dataset: tf.data.Dataset) -> Iterator:
 
 def train_batches(
     source: Source,
-    examples: np.ndarray,
+    examples: Examples,
     *,
     augmentation: Augmentation,
     view: View | None,
@@ -123,12 +147,14 @@ def train_batches(
     num_steps: int,
     clean_view: View | None = None,
     with_clean: bool | None = None,
+    probabilities: Probabilities | None = None,
+    order: Order | None = None,
 ) -> Iterator[dict]:
     """Yields this process's part of the augmented training batches `start_step` to `num_steps` - 1.
 
     Args:
       source: the images.
-      examples: int64 [M], the indices to draw from; one that occurs twice is seen twice an epoch.
+      examples: M indices to draw from; one that occurs twice is seen twice an epoch.
       augmentation: see `train_image`.
       view: at the resolution of training; None: arrays as the source has them.
       seed: of the run.
@@ -140,22 +166,39 @@ def train_batches(
       clean_view: of another model that is to see the same images without noise.
       with_clean: whether to give the examples without noise too; default: where there is a clean_view. True without a
         clean_view gives the arrays as the source has them.
+      probabilities: of the images, to be given with them.
+      order: of the stream; None: the global one.
 
     Yields:
       {image: uint8 [rows, size, size, 3], label: int32 [rows], example: int64 [rows] into
-      `examples`}; with a clean view also clean: float32 [rows, its size, its size, 3].
+      `examples`}; with a clean view also clean: float32 [rows, its size, its size, 3]; with probabilities also
+      probs: float32 [rows, classes].
     """
     stream_key = stream_seed(seed, stream)
     per_process = rows.stop - rows.start
-    table = tf.constant(examples, tf.int64)
+    order = order or GlobalOrder(len(examples), stream_key)
+    is_table = isinstance(examples, np.ndarray) and isinstance(order, GlobalOrder)
+    table = tf.constant(examples, tf.int64) if is_table else None
     if with_clean is None:
         with_clean = clean_view is not None
 
     def locate(local):
         step, row = local // per_process, local % per_process
         position = step * batch_size + rows.start + row
-        example = shuffled_position(position, len(examples), stream_key)
-        return {"index": table[example], "position": position, "example": example}
+        place = order.place(position)
+        if table is None:
+            return {"position": position, "place": place}
+        return {"position": position, "example": place, "index": table[place]}
+
+    def example_and_index(places):
+        some = order.examples(places)
+        return some, examples[some]
+
+    def look_up(requests):
+        place = requests.pop("place")
+        columns = tf.numpy_function(example_and_index, [place], [tf.int64, tf.int64], stateful=False)
+        example, index = (tf.ensure_shape(column, place.shape) for column in columns)
+        return requests | {"example": example, "index": index}
 
     def make(request, load):
         image_seed = tf.stack([tf.constant(stream_key, tf.int64), request["position"]])
@@ -164,11 +207,21 @@ def train_batches(
         result = {"image": image, "label": label, "example": request["example"]}
         if with_clean:
             result["clean"], _ = _load_clean(load, clean_view)
+        if probabilities is not None:
+            result["index"] = request["index"]
         return result
 
+    def add_probabilities(batch):
+        index = batch.pop("index")
+        probs = tf.numpy_function(probabilities.read, [index], tf.float32, stateful=False)
+        return batch | {"probs": tf.ensure_shape(probs, [per_process, probabilities.num_classes])}
+
     dataset = tf.data.Dataset.range(start_step * per_process, num_steps * per_process)
-    dataset = map_examples(dataset, source, locate, make).batch(per_process, drop_remainder=True).prefetch(4)
-    return arrays_of(dataset)
+    dataset = map_examples(dataset, source, locate, make, look_up if table is None else None)
+    dataset = dataset.batch(per_process, drop_remainder=True)
+    if probabilities is not None:
+        dataset = dataset.map(add_probabilities, num_parallel_calls=PROBABILITY_CALLS, deterministic=True)
+    return arrays_of(dataset.prefetch(4))
 
 
 def _load_clean(load: Callable, view: View | None):
@@ -229,23 +282,23 @@ def _pad_rows(array: np.ndarray, missing: int) -> np.ndarray:
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
 
-def readable_examples(source: Source, max_broken_fraction: float, cache_dir, tell: bool = True) -> np.ndarray:
-    """Indices of the images that can be used, int64, ascending; with `tell` the log counts and lists the others.
+def readable_examples(source: Source, max_broken_fraction: float, cache_dir, tell: bool = True) -> AllBut:
+    """Indices of the images that can be used; with `tell` the log counts and lists the others.
 
     Files are decoded once; what cannot be decoded, and what is smaller than MIN_SIDE, is remembered in `cache_dir`.
 
     Raises:
       UserError: more images cannot be used than `max_broken_fraction` allows.
     """
-    everything = np.arange(source.count, dtype=np.int64)
     original = getattr(source, "original", None)
     if original is not None:  # its images are read once, not once for every copy
-        readable = readable_examples(original, max_broken_fraction, cache_dir, tell)
-        return everything[np.isin(source.original_index(everything), readable)]
+        missing = readable_examples(original, max_broken_fraction, cache_dir, tell).missing
+        is_missing = np.isin(source.original_index(np.arange(source.count)), missing)
+        return AllBut(source.count, np.flatnonzero(is_missing))
     if not source.may_be_broken:
-        return everything
+        return AllBut(source.count)
     identity = getattr(source, "identity", "")
-    of_examples = [identity.encode()] if identity else source.ids(everything).tolist()
+    of_examples = [identity.encode()] if identity else source.ids(np.arange(source.count)).tolist()
     key = hashlib.sha256(b"\0".join([*of_examples, source.name.encode(), source.stamp.encode()])).hexdigest()[:16]
     cache = epath.Path(cache_dir) / f"broken_images-{key}.json"
     if cache.exists():
@@ -253,7 +306,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir, tel
         broken, small = (_known_indices(cache, known, field, source.count) for field in ("indices", "small"))
     else:
         decoded, sides = _decoded_sides(source)
-        broken, small = np.setdiff1d(everything, decoded), decoded[sides < MIN_SIDE]
+        broken, small = np.setdiff1d(np.arange(source.count), decoded), decoded[sides < MIN_SIDE]
         write_json(cache, {"source": source.name, "indices": broken.tolist(), "small": small.tolist()})
     unusable = np.union1d(broken, small)
     names = [name.decode(errors="replace") for name in source.ids(unusable).tolist()]
@@ -272,7 +325,7 @@ def readable_examples(source: Source, max_broken_fraction: float, cache_dir, tel
             kind = "small" if index in too_small else "broken"
             logging.warning("%s: skipped the %s image %s", source.name, kind, name)
         logging.warning("%s: skipped %d of %d images", source.name, len(names), source.count)
-    return np.setdiff1d(everything, unusable)
+    return AllBut(source.count, unusable)
 
 
 def _known_indices(cache: epath.Path, known: dict, field: str, count: int) -> np.ndarray:

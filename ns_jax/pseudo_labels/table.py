@@ -1,70 +1,82 @@
 """The selected pseudo-labels, joined to the images that they belong to."""
 
-import dataclasses
-from collections.abc import Callable
+import concurrent.futures
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ns_jax.pseudo_labels.ids import positions, require_known
+from ns_jax.buckets import is_bucket
+from ns_jax.pseudo_labels.copies import CopiesIndex
+from ns_jax.pseudo_labels.joined import join_rows
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 
+REMOTE_READS = 64  # shards in a bucket that are read from at the same time
 
-@dataclasses.dataclass(frozen=True)
+
 class TrainingTable:
-    """The selected pseudo-labels, joined to the source.
-
-    Attributes:
-      source_index: int64 [M], index into the source; an image with k copies occurs k times.
-      shard, record: int64 [M], in which shard its record is, and which one it is there.
-      shards: the record arrays.
-    """
-
-    source_index: np.ndarray
-    shard: np.ndarray
-    record: np.ndarray
-    shards: list[np.ndarray]
-
-    def probs(self, examples: np.ndarray) -> np.ndarray:
-        """Probabilities of the entries `examples`, int64 [N]: float32 [N, classes]."""
-        probs = np.empty((len(examples), self.shards[0]["probs"].shape[1]), np.float32)
-        shard, record = self.shard[examples], self.record[examples]
-        for number in np.unique(shard):
-            in_shard = shard == number
-            probs[in_shard] = self.shards[number]["probs"][record[in_shard]]
-        return probs
-
-
-def join(store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarray], np.ndarray]) -> TrainingTable:
-    """Joins labels, selection and images by id.
+    """The selected pseudo-labels of the images of a source; the probabilities stay in their files.
 
     Args:
       store: a complete label store.
       selection: a complete selection of it.
       source_ids: int64 indices [N] to the source's ids [N].
 
+    Attributes:
+      copies: of the images; those in the order of the source.
+      num_classes: of the probabilities.
+
     Raises:
       UserError: an id that one of the three has and another lacks (names the shard and the id), or more copies than
         the selection's manifest says.
     """
-    source_indices, shard_numbers, record_numbers, shards = [], [], [], []
-    most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
-    for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
-        records, selected = store.read_shard(shard), selection.read_shard(shard)
-        ids = source_ids(np.arange(start, stop, dtype=np.int64))
-        require_known("pseudo-labels of images that the source does not hold", shard, records["id"], ids)
-        require_known("selected images without a pseudo-label", shard, selected["id"], records["id"])
-        require_known("pseudo-labels that selection never saw", shard, records["id"], selected["id"])
-        copies = selected["copies"][positions(selected["id"], records["id"])]
-        most -= copies.sum(dtype=np.uint64).astype(np.float64)
-        if most < 0:
-            raise selection.damaged(shard, "more copies than its manifest says")
-        source_indices.append(np.repeat(start + positions(ids, records["id"]), copies))
-        record_numbers.append(np.repeat(np.arange(len(records)), copies))
-        shard_numbers.append(np.full(copies.sum(), shard))
-        shards.append(records)
-    return TrainingTable(
-        source_index=np.concatenate(source_indices).astype(np.int64),
-        shard=np.concatenate(shard_numbers).astype(np.int64),
-        record=np.concatenate(record_numbers).astype(np.int64),
-        shards=shards,
-    )
+
+    def __init__(self, store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarray], np.ndarray]):
+        manifest = store.manifest("ranges", "class_names")
+        self.num_classes = len(manifest["class_names"])
+        self._store, self._ranges = store, manifest["ranges"]
+        self._starts = np.array([start for start, _ in self._ranges], np.int64)
+        self._rows: dict[int, np.ndarray] = {}  # int32 row of each image, of shards whose rows are not the images
+        most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
+        self.copies = CopiesIndex(self._copies_of_images(selection, source_ids, most), self._ranges[-1][1])
+
+    def _copies_of_images(self, selection: Selection, source_ids: Callable, most: float) -> Iterator[np.ndarray]:
+        """Yields the copies of the images of each shard, uint32."""
+        left = most
+        for shard, (start, stop) in enumerate(self._ranges):
+            copies, places = join_rows(self._store, selection, shard, source_ids)
+            left -= float(copies.sum(dtype=np.uint64))
+            if left < 0:
+                raise selection.damaged(shard, "more copies than its manifest says")
+            if places is not None and not np.array_equal(places, np.arange(stop - start)):
+                rows = np.full(stop - start, -1, np.int32)
+                rows[places] = np.arange(len(places))
+                self._rows[shard] = rows
+                of_images = np.zeros(stop - start, np.uint32)
+                of_images[places] = copies
+                copies = of_images
+            yield copies
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of images with a pseudo-label, int64 [N] into the source: float32 [N, classes].
+
+        Raises:
+          UserError: a shard cannot be read.
+        """
+        probs = np.empty((len(images), self.num_classes), np.float32)
+        shards = np.searchsorted(self._starts, images, "right") - 1
+
+        def read(shard: int) -> None:
+            places = np.flatnonzero(shards == shard)
+            rows = images[places] - self._starts[shard]
+            if shard in self._rows:
+                rows = self._rows[shard][rows].astype(np.int64)
+            probs[places] = self._store.read_probabilities(shard, rows)
+
+        numbers = np.unique(shards).tolist()
+        if len(numbers) > 1 and is_bucket(self._store.folder):
+            with concurrent.futures.ThreadPoolExecutor(min(REMOTE_READS, len(numbers))) as pool:
+                list(pool.map(read, numbers))
+        else:
+            for number in numbers:
+                read(number)
+        return probs

@@ -10,6 +10,7 @@ from etils import epath
 
 from ns_jax.data import pipeline
 from ns_jax.data.duplicates.sidecar import Exclusion, read_exclusion
+from ns_jax.data.examples import AllBut
 from ns_jax.data.holdout import part_of_each
 from ns_jax.data.sampling import labels_of
 from ns_jax.data.sources.base import Source, identity_of
@@ -25,13 +26,13 @@ class Usable(NamedTuple):
     """Which unlabeled images are used.
 
     Attributes:
-      indices: int64 [N], ascending, in the source.
+      indices: in the source.
       num_broken: images that cannot be decoded.
       num_excluded: other images that data.exclude leaves out; None where it is not set.
       num_corrected: other images that have a label in data.corrections, or are of no use.
     """
 
-    indices: np.ndarray
+    indices: AllBut
     num_broken: int
     num_excluded: int | None
     num_corrected: int = 0
@@ -132,8 +133,8 @@ class Inputs:
             labeled = self.opened.open(self.sources["labeled"], True, self.exif_orientation)
             check_apart(labeled, self.open("unlabeled"))
 
-    def readable(self, source: Source) -> np.ndarray:
-        """int64 indices of the examples that decode."""
+    def readable(self, source: Source) -> AllBut:
+        """Indices of the examples that decode."""
         tell = self.opened.is_first_time(f"readable {source.name}")
         return process_zero_first(
             lambda: pipeline.readable_examples(source, self.max_broken_fraction, self.paths.data_cache, tell)
@@ -141,12 +142,12 @@ class Inputs:
 
     def trained_on(self, labeled: Source) -> np.ndarray:
         """int64 indices of the labeled examples to train on: those that decode and are not held out."""
-        indices = self.readable(labeled)
+        indices = np.asarray(self.readable(labeled))
         return indices if self.holdout is None else indices[~self._is_held_out(labeled, indices, self.holdout)]
 
     def evaluated(self, field: str, source: Source) -> np.ndarray:
         """int64 indices of the examples of data.`field`, or of a source string, on which a model is evaluated."""
-        indices = self.readable(source)
+        indices = np.asarray(self.readable(source))
         if field == "validation" and self.holdout is not None:
             return indices[self._is_held_out(source, indices, self.holdout)]
         return indices
@@ -169,12 +170,12 @@ class Inputs:
         indices = readable
         if self.exclude:
             excluded = process_zero_first(lambda: self._read_exclusion(unlabeled)).indices
-            indices = np.setdiff1d(readable, excluded, assume_unique=True)
+            indices = readable.without(excluded)
             num_excluded = len(readable) - len(indices)
         if self.corrections:
             is_named = self.opened.corrections(self.corrections).is_named(unlabeled)
-            num_corrected = int(is_named[indices].sum())
-            indices = indices[~is_named[indices]]
+            others = indices.without(np.flatnonzero(is_named))
+            num_corrected, indices = len(indices) - len(others), others
         if not len(indices) and len(readable):
             files = [name for name in (self.exclude, self.corrections) if name]
             raise UserError(

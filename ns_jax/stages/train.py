@@ -14,7 +14,9 @@ from ns_jax.artifact.metadata import has_artifact, model_metadata, read_metadata
 from ns_jax.artifact.weights import save_artifact
 from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.ops.check import check_augmentation
-from ns_jax.data.pipeline import train_batches
+from ns_jax.data import pipeline
+from ns_jax.data.examples import AllBut
+from ns_jax.data.pipeline import Probabilities, train_batches
 from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import Stopped, UserError
@@ -28,9 +30,11 @@ from ns_jax.parallel.hosts import barrier, is_process_zero
 from ns_jax.parallel.mesh import check_divides, host_rows, to_global, whole_on_host
 from ns_jax.parallel.preemption import must_stop, sigterm_held_back
 from ns_jax.planning.programs import train_programs
+from ns_jax.pseudo_labels.copies import CopiesIndex
 from ns_jax.pseudo_labels.draws import draw_by_id, draw_share
+from ns_jax.pseudo_labels.reuse import GivenSelection
 from ns_jax.pseudo_labels.store import LabelStore
-from ns_jax.pseudo_labels.table import TrainingTable, join
+from ns_jax.pseudo_labels.table import TrainingTable
 from ns_jax.report.progress import StageProgress
 from ns_jax.report.writer import ScalarWriter, StepProfile
 from ns_jax.run.inputs import check_classes
@@ -56,10 +60,10 @@ from ns_jax.training.warm_start import warm_start
 
 
 class Examples(NamedTuple):
-    """What a training draws from: a source, and int64 indices into it."""
+    """What a training draws from: a source, and indices into it."""
 
     source: Source
-    indices: np.ndarray
+    indices: pipeline.Examples
 
 
 class Lessons(NamedTuple):
@@ -67,12 +71,12 @@ class Lessons(NamedTuple):
 
     Attributes:
       examples: the images; one with k copies occurs k times.
-      table: the selected pseudo-labels of `examples`; None with an online teacher.
+      probabilities: stored ones; None with an online teacher.
       teacher: an online one, or None.
     """
 
     examples: Examples
-    table: TrainingTable | None
+    probabilities: Probabilities | None
     teacher: Predictor | None
 
 
@@ -158,22 +162,40 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         check_classes("the teacher", store.manifest()["class_names"], labeled)
         for sidecar in (store, selection):
             check_unchanged(sidecar)
-        table = join(store, selection, unlabeled.ids)
-        return Lessons(Examples(unlabeled, table.source_index), table, None)
+        table = TrainingTable(store, selection, unlabeled.ids)
+        probabilities = Probabilities(table.probabilities, table.num_classes)
+        return Lessons(Examples(unlabeled, table.copies), probabilities, None)
     predictor = make_teacher(iteration)
     check_classes("the teacher", predictor.class_names, labeled)
     return Lessons(Examples(unlabeled, online_examples(iteration, unlabeled)), None, predictor)
 
 
-def online_examples(iteration: Iteration, unlabeled: Source) -> np.ndarray:
-    """Indices of the images that an online teacher labels, int64 [M]: all of them, or the copies of a selection."""
+def online_examples(iteration: Iteration, unlabeled: Source) -> AllBut | CopiesIndex:
+    """The images that an online teacher labels: all of them, or the copies of a selection."""
     config, usable, given = iteration.config, iteration.inputs.usable(unlabeled), given_selection(iteration, unlabeled)
     iteration.say("train", f"{usable.num_broken} unlabeled images could not be read, {usable.describe_exclusion()}")
     if given is None:
         return usable.indices
-    random = draw_by_id(unlabeled.ids(usable.indices), config.seed)
-    copies = draw_share(given.copies_of(usable.indices), random, config.unlabeled_fraction)
-    return np.repeat(usable.indices, copies)
+    of_parts = (
+        copies_of_part(unlabeled, usable.indices, given, start, config)
+        for start in range(0, unlabeled.count, PART_OF_SELECTION)
+    )
+    return CopiesIndex(of_parts, unlabeled.count)
+
+
+PART_OF_SELECTION = 1_000_000  # images whose copies are looked up together
+
+
+def copies_of_part(unlabeled: Source, usable: AllBut, given: GivenSelection, start: int, config) -> np.ndarray:
+    """Copies of a run of images from `start` on, uint32: those of a selection, or the config's share of them."""
+    stop = min(start + PART_OF_SELECTION, unlabeled.count)
+    copies = np.zeros(stop - start, np.uint32)
+    indices = usable[slice(*np.searchsorted(usable, [start, stop]))]
+    chosen = given.copies_of(indices)
+    if config.unlabeled_fraction < 1:
+        chosen = draw_share(chosen, draw_by_id(unlabeled.ids(indices), config.seed), config.unlabeled_fraction)
+    copies[indices - start] = chosen
+    return copies
 
 
 def first_state(iteration: Iteration, training: Training, class_names: list[str]) -> TrainState:
@@ -212,9 +234,9 @@ def training_batches(
         clean_view, with_clean = (lessons.teacher.view, True) if lessons.teacher else (None, False)
         batches = train_batches(
             *lessons.examples, augmentation=views, stream="unlabeled", batch_size=size, rows=rows,
-            clean_view=clean_view, with_clean=with_clean, **common,
+            clean_view=clean_view, with_clean=with_clean, probabilities=lessons.probabilities, **common,
         )  # fmt: skip
-        streams.append(unlabeled_part(batches, lessons.table))
+        streams.append(unlabeled_part(batches))
     for parts in zip(*streams, strict=True):
         batch = {}
         for part in parts:
@@ -228,13 +250,13 @@ def labeled_part(batches: Iterator[dict]) -> Iterator[dict]:
         yield {"image": batch["image"], "label": batch["label"]}
 
 
-def unlabeled_part(batches: Iterator[dict], table: TrainingTable | None) -> Iterator[dict]:
+def unlabeled_part(batches: Iterator[dict]) -> Iterator[dict]:
     """Yields what the step takes of unlabeled images: with stored probabilities, or their clean view."""
     for batch in batches:
-        if table is None:
-            yield {"unlabeled_image": batch["image"], "clean_image": batch["clean"]}
+        if "probs" in batch:
+            yield {"unlabeled_image": batch["image"], "probs": batch["probs"]}
         else:
-            yield {"unlabeled_image": batch["image"], "probs": table.probs(batch["example"])}
+            yield {"unlabeled_image": batch["image"], "clean_image": batch["clean"]}
 
 
 MAX_IN_FLIGHT = 4  # steps that are handed to the devices before the oldest of them is done

@@ -7,7 +7,7 @@ from etils import epath
 from ns_jax.errors import UserError
 from ns_jax.pseudo_labels.check import labels_problem, manifest_problem
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records
-from ns_jax.pseudo_labels.table import join
+from ns_jax.pseudo_labels.table import TrainingTable
 
 IDS = np.array([f"image-{i}".encode() for i in range(6)])
 
@@ -72,14 +72,14 @@ def test_too_many_copies_fill_no_memory(tmp_path, records):
     store, selection = LabelStore(epath.Path(tmp_path) / "l"), Selection(epath.Path(tmp_path) / "s")
     copies = np.ones(6, np.uint32)
     store.write_shard(0, records)
-    store.write_manifest({"ranges": [[0, 6]]})
+    store.write_manifest({"ranges": [[0, 6]], "class_names": ["a"]})
     selection.write_manifest({"copies": 6})
     selection.write_shard(0, make_copies(IDS, copies))
-    assert len(join(store, selection, lambda indices: IDS[indices]).source_index) == 6
+    assert len(TrainingTable(store, selection, lambda indices: IDS[indices]).copies) == 6
     copies[2] = 2**31 + 1
     selection.write_shard(0, make_copies(IDS, copies))
     with pytest.raises(UserError, match="more copies than its manifest says"):
-        join(store, selection, lambda indices: IDS[indices])
+        TrainingTable(store, selection, lambda indices: IDS[indices])
 
 
 def test_manifests():

@@ -13,7 +13,7 @@ from ns_jax.pseudo_labels.draws import draw_by_id
 from ns_jax.pseudo_labels.mapping import map_npy
 from ns_jax.pseudo_labels.read import read_pseudo_labels
 from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records, shard_ranges
-from ns_jax.pseudo_labels.table import join
+from ns_jax.pseudo_labels.table import TrainingTable
 
 IDS = np.array([f"image-{i:02d}".encode() for i in range(10)])
 
@@ -49,10 +49,11 @@ def test_records_round_trip(stored):
 
 def test_join_is_by_id(stored):
     store, selection, probs = stored
-    table = join(store, selection, lambda indices: IDS[indices])
-    assert sorted(table.source_index.tolist()) == sorted(i for i in range(10) if i != 5 for _ in range(i % 3))
-    everything = np.arange(len(table.source_index))
-    np.testing.assert_allclose(table.probs(everything), probs[table.source_index], rtol=1e-3)
+    table = TrainingTable(store, selection, lambda indices: IDS[indices])
+    images = table.copies[np.arange(len(table.copies))]
+    assert images.tolist() == [i for i in range(10) if i != 5 for _ in range(i % 3)]
+    images = images[::-1]
+    np.testing.assert_allclose(table.probabilities(images), probs[images], rtol=1e-3)
 
 
 def test_join_names_the_shard_and_the_first_stranger(stored):
@@ -60,14 +61,14 @@ def test_join_names_the_shard_and_the_first_stranger(stored):
     renamed = IDS.copy()
     renamed[6] = b"image-xx"
     with pytest.raises(UserError, match=r"shard 1: .*image-06"):
-        join(store, selection, lambda indices: renamed[indices])
+        TrainingTable(store, selection, lambda indices: renamed[indices])
 
 
 def test_join_refuses_a_selection_of_other_labels(stored):
     store, selection, _ = stored
     selection.write_shard(2, make_copies(IDS[:2], np.ones(2)))
     with pytest.raises(UserError, match=r"shard 2: .*image-00"):
-        join(store, selection, lambda indices: IDS[indices])
+        TrainingTable(store, selection, lambda indices: IDS[indices])
 
 
 def test_rules_see_all_shards_in_order(stored):
@@ -90,10 +91,10 @@ def test_a_damaged_or_missing_shard_is_reported_with_what_helps(stored):
     for length in (len(whole) - 7, 40, 0):  # records, header, nothing
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match="shard-00001.npy is damaged .*: delete it and run again"):
-            join(store, selection, lambda indices: IDS[indices])
+            TrainingTable(store, selection, lambda indices: IDS[indices])
     path.unlink()
     with pytest.raises(UserError, match="shard-00001.npy is missing: run again, with all stages"):
-        join(store, selection, lambda indices: IDS[indices])
+        TrainingTable(store, selection, lambda indices: IDS[indices])
 
 
 def test_a_write_that_fails_leaves_the_old_shard_and_nothing_else(stored, monkeypatch):
