@@ -1,17 +1,19 @@
 """In which order a stream draws its examples: a function of the seed and the position alone.
 
-A position is the number of an example in the stream: step * batch_size + row. Of `count` positions, from a multiple of
-`count` on, each has another example: an epoch. An order works in two steps: `place`, in TensorFlow's graph, finds where
-in the sequence of an epoch a position draws from, and `examples`, in NumPy and of many at once, which example lies there.
+A position is the number of an example in the stream: step * batch_size + row. The `count` positions from a multiple of
+`count` on are an epoch: each has another example. An order works in two steps: `place`, in TensorFlow's graph, finds
+where in the sequence of an epoch a position draws from, and `examples`, in NumPy and of many at once, what lies there.
 """
 
 import functools
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+from ns_jax.data.sources.base import Source
 
 LANES = 256
 WINDOW = 10_000  # examples
@@ -86,7 +88,7 @@ class LaneOrder:
         return -(-size // self._window)
 
     def place(self, position: tf.Tensor) -> tf.Tensor:
-        """int64 positions to int64 places, epoch * count + place in the sequence of the epoch; of any shape up to [N]."""
+        """int64 positions, a scalar or [N], to int64 places: epoch * count + place in the sequence of the epoch."""
         position = tf.convert_to_tensor(position, tf.int64)
         epoch = position // self.count
         begin, end = epoch * self.count, (epoch + 1) * self.count
@@ -98,7 +100,8 @@ class LaneOrder:
         num_windows = self._num_windows(size)
         window = ((rank + 1) * num_windows - 1) // size
         start, stop = window * size // num_windows, (window + 1) * size // num_windows
-        seed = tf.stack([tf.fill(tf.shape(epoch), tf.constant(self._seed, tf.int64)), epoch * self.num_lanes + lane, window], -1)
+        of_stream = tf.fill(tf.shape(epoch), tf.constant(self._seed, tf.int64))
+        seed = tf.stack([of_stream, epoch * self.num_lanes + lane, window], -1)
         shuffled = tf.raw_ops.RandomIndexShuffle(
             index=rank - start, seed=seed, max_index=stop - start - 1, rounds=ROUNDS
         )
@@ -128,6 +131,11 @@ class LaneOrder:
             result[chosen] = self._starts[order[numbers]] + of_epoch - begins[numbers]
         return result
 
+    def held(self, rows: slice) -> int:
+        """Examples that the rows of a host need in memory: a window of each of its lanes, and the next of one."""
+        num_lanes = -(-rows.stop // self._width) - rows.start // self._width
+        return (num_lanes + 1) * self._window
+
     def windows(self, rows: slice, start_step: int, num_steps: int) -> Iterator[np.ndarray]:
         """Yields the positions that the rows of a host draw in steps `start_step` to `num_steps` - 1, by windows.
 
@@ -155,3 +163,27 @@ class LaneOrder:
                     positions = positions[is_of_host & (positions >= first) & (positions < end)]
                     if len(positions):
                         yield positions
+
+
+SHARD_OF_FILES = 128  # examples that count as a shard where each is a file of its own
+
+
+def stream_order(
+    kind: str, examples: Any, source: Source, batch_size: int, seed: int, window: int = WINDOW
+) -> GlobalOrder | LaneOrder:
+    """The order of a stream.
+
+    Args:
+      kind: 'global' or 'lanes'.
+      examples: that are drawn: indices into the source, ascending.
+      source: of which, for the shards.
+      batch_size: over all hosts.
+      seed: of the stream.
+      window: see `LaneOrder`.
+    """
+    if kind == "global":
+        return GlobalOrder(len(examples), seed)
+    starts = getattr(source, "shard_starts", None)
+    if starts is None:
+        starts = np.append(np.arange(0, source.count, SHARD_OF_FILES), source.count)
+    return LaneOrder(len(examples), batch_size, np.searchsorted(examples, starts), seed, window)

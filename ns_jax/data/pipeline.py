@@ -4,6 +4,8 @@ Example number p of a stream is a function of (seed, stream, p) alone: which ima
 is noised. A process takes its part of every batch, and a restart begins at the step that it resumes.
 """
 
+import dataclasses
+import functools
 import hashlib
 import os
 import re
@@ -19,8 +21,9 @@ from ns_jax import buckets
 from ns_jax.data.examples import AllBut
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
-from ns_jax.data.order import GlobalOrder, Order
+from ns_jax.data.order import GlobalOrder, LaneOrder, Order
 from ns_jax.data.preprocess import train_image, train_window
+from ns_jax.data.read_ahead import ReadAhead
 from ns_jax.data.resize import resize
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
@@ -73,10 +76,12 @@ class Probabilities(NamedTuple):
     Attributes:
       read: NumPy function, int64 [N] indices into the source to float32 [N, num_classes]; called by several threads.
       num_classes: of each.
+      are_far: whether reading those of images that lie near each other is much faster than of any.
     """
 
     read: Callable[[np.ndarray], np.ndarray]
     num_classes: int
+    are_far: bool = False
 
 
 def map_examples(
@@ -177,6 +182,10 @@ def train_batches(
     stream_key = stream_seed(seed, stream)
     per_process = rows.stop - rows.start
     order = order or GlobalOrder(len(examples), stream_key)
+    ahead = []
+    if isinstance(order, LaneOrder):
+        foretold = functools.partial(foretell, order, examples, rows, start_step, num_steps)
+        source, probabilities, ahead = _read_ahead(source, probabilities, foretold, order.held(rows))
     is_table = isinstance(examples, np.ndarray) and isinstance(order, GlobalOrder)
     table = tf.constant(examples, tf.int64) if is_table else None
     if with_clean is None:
@@ -221,7 +230,38 @@ def train_batches(
     dataset = dataset.batch(per_process, drop_remainder=True)
     if probabilities is not None:
         dataset = dataset.map(add_probabilities, num_parallel_calls=PROBABILITY_CALLS, deterministic=True)
-    return arrays_of(dataset.prefetch(4))
+    return _closing(arrays_of(dataset.prefetch(4)), ahead)
+
+
+def foretell(order: LaneOrder, examples: Examples, rows: slice, start_step: int, num_steps: int) -> Iterator:
+    """Yields the indices into the source that the rows of a host draw, int64 [n], window by window."""
+    for positions in order.windows(rows, start_step, num_steps):
+        yield examples[order.examples(order.place(positions).numpy())]
+
+
+def _read_ahead(
+    source: Source, probabilities: Probabilities | None, foretold: Callable[[], Iterator], most: int
+) -> tuple[Source, Probabilities | None, list[ReadAhead]]:
+    """A source and probabilities that are read ahead where they are far away, and what does it."""
+    ahead = []
+    if getattr(source, "read_ahead", None) is not None:
+        ahead.append(source.read_ahead(foretold(), most))
+        read_many = functools.partial(source.read_many, read=ahead[-1])
+        source = dataclasses.replace(source, read_many=read_many)
+    if probabilities is not None and probabilities.are_far:
+        read = probabilities.read
+        ahead.append(of_probabilities := ReadAhead(lambda indices: (read(indices),), foretold(), most))
+        probabilities = probabilities._replace(read=lambda indices: of_probabilities(indices)[0])
+    return source, probabilities, ahead
+
+
+def _closing(batches: Iterator, ahead: list[ReadAhead]) -> Iterator:
+    """Yields the batches, and reads nothing ahead when nobody wants more of them."""
+    try:
+        yield from batches
+    finally:
+        for reader in ahead:
+            reader.close()
 
 
 def _load_clean(load: Callable, view: View | None):

@@ -85,6 +85,7 @@ SHARD = number("[1, 100000000]")
 COUNT = number("[0, 1000000000]")
 STEPS = number("[1, 1000000000]")
 MINUTES = number("(0, 1e6]")
+WINDOW = number("[2, 100000000]")
 SECONDS = number("[1, 1e7]")
 KEPT = number("[1, 10000]")
 PROFILED = number("[0, 10000]")
@@ -132,6 +133,11 @@ TABLE = (
     ("data.exclude",            "",         text,         "file of python -m ns_jax.deduplicate: the unlabeled images "
                                                           "that it names are not used; '': all are"),
     ("data.max_broken_fraction", 0.0,       RATE,         "undecodable images that may be skipped (folders)"),
+    ("data.order",              "global",   one_of("global", "lanes"),
+                                                          "in which unlabeled images are drawn: anywhere, or so that "
+                                                          "shards far away are read in sequence (data/order.py)"),
+    ("data.window",             10_000,     WINDOW,       "images that a lane shuffles together; a host has so many of "
+                                                          "each of its lanes in memory"),
     # --- Preprocessing -----------------------------------------------------------------------------
     ("resolution",              Unset(int), PIXELS,       "of training, pixels"),
     ("test_resolution",         Unset(int), PIXELS,       "of labelling and evaluation, pixels"),

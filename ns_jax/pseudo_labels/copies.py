@@ -4,7 +4,7 @@ Copies are numbered as np.repeat(images, copies) numbers them: those of an image
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,8 +91,10 @@ class CopiesIndex:
         before = np.where(columns > 0, np.take_along_axis(ends, np.maximum(columns, 1)[:, None] - 1, 1)[:, 0], 0)
         return Copy(blocks * BLOCK + columns, within - before)
 
-    def starts(self, images: np.ndarray) -> np.ndarray:
-        """How many copies come before those of some images: int64 [N] of int64 [N], each at most `num_images`."""
+    def searchsorted(self, images: Any, side: str = "left", sorter: Any = None) -> np.ndarray:
+        """How many copies are of earlier images, int64 [N], each at most `num_images`; what `np.searchsorted` calls."""
+        if side != "left" or sorter is not None:
+            raise ValueError("only copies before an image are counted")
         images = np.asarray(images, np.int64)
         blocks, columns = images // BLOCK, images % BLOCK
         starts = self._before[blocks].copy()

@@ -12,11 +12,13 @@ from clu import parameter_overview
 
 from ns_jax.artifact.metadata import has_artifact, model_metadata, read_metadata
 from ns_jax.artifact.weights import save_artifact
+from ns_jax.buckets import is_bucket
 from ns_jax.checkpoint import Checkpoints
-from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data import pipeline
 from ns_jax.data.examples import AllBut
-from ns_jax.data.pipeline import Probabilities, train_batches
+from ns_jax.data.ops.check import check_augmentation
+from ns_jax.data.order import stream_order
+from ns_jax.data.pipeline import Probabilities, stream_seed, train_batches
 from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import Stopped, UserError
@@ -163,7 +165,7 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         for sidecar in (store, selection):
             check_unchanged(sidecar)
         table = TrainingTable(store, selection, unlabeled.ids)
-        probabilities = Probabilities(table.probabilities, table.num_classes)
+        probabilities = Probabilities(table.probabilities, table.num_classes, is_bucket(store.folder))
         return Lessons(Examples(unlabeled, table.copies), probabilities, None)
     predictor = make_teacher(iteration)
     check_classes("the teacher", predictor.class_names, labeled)
@@ -231,10 +233,14 @@ def training_batches(
     if lessons is not None:
         size = unlabeled_batch_size(config)
         rows, views = host_rows(size), unlabeled_augmentation(config)
+        order = stream_order(
+            config.data.order, lessons.examples.indices, lessons.examples.source, size,
+            stream_seed(config.seed, "unlabeled"), config.data.window,
+        )  # fmt: skip
         clean_view, with_clean = (lessons.teacher.view, True) if lessons.teacher else (None, False)
         batches = train_batches(
             *lessons.examples, augmentation=views, stream="unlabeled", batch_size=size, rows=rows,
-            clean_view=clean_view, with_clean=with_clean, probabilities=lessons.probabilities, **common,
+            clean_view=clean_view, with_clean=with_clean, probabilities=lessons.probabilities, order=order, **common,
         )  # fmt: skip
         streams.append(unlabeled_part(batches))
     for parts in zip(*streams, strict=True):

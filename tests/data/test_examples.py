@@ -11,7 +11,9 @@ from ns_jax.data.examples import AllBut
 @given(st.integers(1, 60), st.sets(st.integers(0, 59)), st.sets(st.integers(0, 59)), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_it_is_the_array_of_the_others(count, missing, more, seed):
-    missing, more = (np.array(sorted(number for number in some if number < count), np.int64) for some in (missing, more))
+    missing, more = (
+        np.array(sorted(number for number in some if number < count), np.int64) for some in (missing, more)
+    )
     examples, expected = AllBut(count, missing[::-1]), np.setdiff1d(np.arange(count), missing)
     assert len(examples) == len(expected) and examples.tolist() == expected.tolist()
     np.testing.assert_array_equal(np.asarray(examples), expected)

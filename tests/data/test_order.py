@@ -40,7 +40,7 @@ def test_each_example_once_an_epoch_and_windows_foretell_what_is_drawn(order):
     for hosts in (host for host in (1, 2, 4, 8) if size % host == 0):
         rows = [slice(host * size // hosts, (host + 1) * size // hosts) for host in range(hosts)]
         for part in rows:  # what a host of several reads, from a step on, is foretold to it
-            told = [positions for positions in order.windows(part, start, num_steps)]
+            told = list(order.windows(part, start, num_steps))
             own = np.arange(start * size, num_steps * size).reshape(-1, size)[:, part].reshape(-1)
             assert sorted(np.concatenate([*told, []]).tolist()) == own.tolist()
             assert all((np.diff(positions) > 0).all() for positions in told)

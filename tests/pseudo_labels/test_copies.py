@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ns_jax.pseudo_labels.copies import BLOCK, CopiesIndex
 
-NUMBERS = st.one_of(st.integers(0, 3), st.integers(250, 300), st.integers(0, 70_000))
+NUMBERS = st.one_of(st.integers(0, 3), st.integers(250, 300), st.integers(0, 2_000))
 SHARDS = st.lists(st.lists(NUMBERS, max_size=2 * BLOCK), max_size=5)
 
 
@@ -18,12 +18,12 @@ def index_of(shards) -> tuple[CopiesIndex, np.ndarray]:
 
 
 @given(SHARDS, st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_copies_are_numbered_as_repeat_numbers_them(shards, seed):
     index, copies = index_of(shards)
     starts = np.concatenate([[0], np.cumsum(copies)]).astype(np.int64)
     assert len(index) == starts[-1] and index.num_selected == (copies > 0).sum()
-    np.testing.assert_array_equal(index.starts(np.arange(len(copies) + 1)), starts)
+    np.testing.assert_array_equal(np.searchsorted(index, np.arange(len(copies) + 1)), starts)
     if not len(index):
         return
     positions = np.random.default_rng(seed).integers(0, len(index), 50)
@@ -34,7 +34,7 @@ def test_copies_are_numbered_as_repeat_numbers_them(shards, seed):
     np.testing.assert_array_equal(located.image, expected)
     np.testing.assert_array_equal(located.number, positions - starts[expected])
     assert located.image.dtype == located.number.dtype == np.int64
-    if len(index) < 10**5:
+    if len(index) < 10**4:
         np.testing.assert_array_equal(index[np.arange(len(index))], np.repeat(np.arange(len(copies)), copies))
 
 

@@ -3,8 +3,10 @@
 A format offers
   ROW: dtype of what is kept of each record, or None where the file finds its records itself;
   scan(source, shard) -> Scan;
-  open_shard(shard) -> what `read` takes;
+  open_shard(shard, in_sequence) -> what `read` takes; in_sequence: many records that lie near each other are read;
   read(opened, rows, positions) -> (records, labels or None): `rows` are those of the shard, or None.
+
+holds_examples says what a record is, in_groups whether one can only be read with many others.
 
 Of TFRecord and ArrayRecord a record is a tf.train.Example, of tar and Parquet it is the image.
 """
@@ -12,6 +14,7 @@ Of TFRecord and ArrayRecord a record is a tf.train.Example, of tar and Parquet i
 import json
 import os
 import tarfile
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +24,9 @@ from ns_jax.data.shards.listing import Shard, is_remote
 from ns_jax.data.shards.ranges import RangeFile
 from ns_jax.data.sources.base import IMAGE_SUFFIXES
 from ns_jax.errors import UserError
+
+GAP = 1 << 20  # bytes between two records that are rather read than asked around
+READ_AT_ONCE = 16 << 20  # bytes
 
 
 class Scan(NamedTuple):
@@ -45,11 +51,12 @@ class Format(Protocol):
     """See the top of this module."""
 
     holds_examples: bool
+    in_groups: bool
     row: np.dtype | None
 
     def scan(self, source: str, shard: Shard) -> Scan: ...
 
-    def open_shard(self, shard: Shard): ...
+    def open_shard(self, shard: Shard, in_sequence: bool = False): ...
 
     def read(self, opened, rows: np.ndarray | None, positions: np.ndarray) -> tuple[list[bytes], np.ndarray | None]: ...
 
@@ -62,7 +69,7 @@ def truncated(source: str, shard: Shard, why: str) -> UserError:
 class ArrayRecord:
     """Shards that know where each of their records is."""
 
-    holds_examples, row = True, None
+    holds_examples, in_groups, row = True, False, None
 
     def scan(self, source: str, shard: Shard) -> Scan:
         reader = self.open_shard(shard)
@@ -75,11 +82,12 @@ class ArrayRecord:
         reader.close()
         return Scan(count, None, first)
 
-    def open_shard(self, shard: Shard):
+    def open_shard(self, shard: Shard, in_sequence: bool = False):
         from array_record.python import array_record_module
 
-        options = "readahead_buffer_size:0,max_parallelism:0"
-        return array_record_module.ArrayRecordReader(shard.path, options, file_reader_buffer_size=32768)
+        ahead, parallel, buffer = (READ_AT_ONCE, 1, READ_AT_ONCE) if in_sequence else (0, 0, 32768)
+        options = f"readahead_buffer_size:{ahead},max_parallelism:{parallel}"
+        return array_record_module.ArrayRecordReader(shard.path, options, file_reader_buffer_size=buffer)
 
     def read(self, opened, rows, positions):
         del rows
@@ -89,7 +97,7 @@ class ArrayRecord:
 class TFRecord:
     """Records one after the other, each with its length before it and checksums; not compressed."""
 
-    holds_examples = True
+    holds_examples, in_groups = True, False
     row = np.dtype([("offset", "<u8"), ("size", "<u4")])
     HEADER, FOOTER = 12, 4  # length and its checksum, checksum of the record
 
@@ -110,7 +118,8 @@ class TFRecord:
         first = self.read(self.open_shard(shard), table, np.zeros(1, np.int64))[0][0] if rows else b""
         return Scan(len(rows), table, first)
 
-    def open_shard(self, shard: Shard):
+    def open_shard(self, shard: Shard, in_sequence: bool = False):
+        del in_sequence
         return RangeFile(shard)
 
     def read(self, opened, rows, positions):
@@ -120,7 +129,7 @@ class TFRecord:
 class Tar:
     """Samples as webdataset has them: files of one name, the image and, as .cls, the number of its class."""
 
-    holds_examples = False
+    holds_examples, in_groups = False, False
     row = np.dtype([("offset", "<u8"), ("size", "<u4"), ("label", "<i4")])
 
     def scan(self, source: str, shard: Shard) -> Scan:
@@ -159,7 +168,8 @@ class Tar:
             raise UserError(f"{source}: {shard.path}: {(~labels).sum()} of {len(labels)} images have no label (.cls)")
         return Scan(len(rows), table, b"", has_labels=bool(labels.any()))
 
-    def open_shard(self, shard: Shard):
+    def open_shard(self, shard: Shard, in_sequence: bool = False):
+        del in_sequence
         return RangeFile(shard)
 
     def read(self, opened, rows, positions):
@@ -169,7 +179,7 @@ class Tar:
 class Parquet:
     """Tables with a column 'image' of bytes, or of bytes and path as Hugging Face has it, and perhaps 'label'."""
 
-    holds_examples, row = False, None
+    holds_examples, in_groups, row = False, True, None
     KEPT = 2  # row groups of a shard that stay in memory
 
     def scan(self, source: str, shard: Shard) -> Scan:
@@ -194,7 +204,8 @@ class Parquet:
             names = tuple(features.get("label", {}).get("names", ()))
         return Scan(file.metadata.num_rows, None, b"", names, "label" in schema.names)
 
-    def open_shard(self, shard: Shard):
+    def open_shard(self, shard: Shard, in_sequence: bool = False):
+        del in_sequence
         return _ParquetShard(open_parquet_file(shard), self.KEPT)
 
     def read(self, opened, rows, positions):
@@ -263,9 +274,38 @@ def open_sequential(shard: Shard):
 
 
 def _read_ranges(opened: RangeFile, rows: np.ndarray) -> list[bytes]:
-    """The bytes of some records; of one that is cut off as many as there are."""
-    ranges = zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True)
-    return [opened.read(offset, size) if size else b"" for offset, size in ranges]
+    """The bytes of some records; of one that is cut off as many as there are.
+
+    From a bucket, records that lie beside each other, or nearly, come with one request.
+    """
+    if not opened.is_remote:
+        ranges = zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True)
+        return [opened.read(offset, size) if size else b"" for offset, size in ranges]
+    records = [b""] * len(rows)
+    for members in _near_each_other(rows):
+        first = int(rows["offset"][members[0]])
+        last = rows[members[-1]]
+        content = opened.read(first, int(last["offset"]) + int(last["size"]) - first)
+        for place in members.tolist():
+            begin = int(rows["offset"][place]) - first
+            records[place] = content[begin : begin + int(rows["size"][place])]
+    return records
+
+
+def _near_each_other(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the places of records that one request is to fetch, int64 [n] each, ordered by offset."""
+    order = np.argsort(rows["offset"], kind="stable")
+    order = order[rows["size"][order] > 0]
+    start = 0
+    for place in range(1, len(order) + 1):
+        if place < len(order):
+            before, after, first = rows[order[place - 1]], rows[order[place]], rows[order[start]]
+            gap = int(after["offset"]) - int(before["offset"]) - int(before["size"])
+            if gap <= GAP and int(after["offset"]) + int(after["size"]) - int(first["offset"]) <= READ_AT_ONCE:
+                continue
+        if start < place:
+            yield order[start:place]
+        start = place
 
 
 FORMATS: dict[str, Format] = {"arrayrecord": ArrayRecord(), "tfrecord": TFRecord(), "wds": Tar(), "parquet": Parquet()}

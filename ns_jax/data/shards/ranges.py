@@ -4,6 +4,7 @@ import collections
 import os
 import resource
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -68,9 +69,10 @@ class RangeFile:
     """A file of which bytes are read by several threads at once. Closed when nobody has it any more."""
 
     def __init__(self, shard: Shard):
-        self._shard, self._descriptor = shard, -1
-        if not is_remote(shard.path):
+        self._shard, self._descriptor, self.is_remote = shard, -1, is_remote(shard.path)
+        if not self.is_remote:
             self._descriptor = os.open(shard.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor).atexit = False  # the system does it then
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` on; fewer where the file ends."""
@@ -78,7 +80,3 @@ class RangeFile:
             return os.pread(self._descriptor, size, offset)
         stop = min(offset + size, self._shard.size)
         return buckets.read(self._shard.path, offset, stop, self._shard.modified)
-
-    def __del__(self):
-        if self._descriptor >= 0:
-            os.close(self._descriptor)

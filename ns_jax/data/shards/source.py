@@ -1,12 +1,14 @@
 """A source of images in shards: an index to a shard and a place in it, read many at a time."""
 
 import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from ns_jax import buckets
 from ns_jax.data.decode import decode_image
+from ns_jax.data.read_ahead import ReadAhead
 from ns_jax.data.shards.formats import FORMATS
 from ns_jax.data.shards.index import Index, Rows, open_index
 from ns_jax.data.shards.layout import Layout, read_settings
@@ -14,6 +16,8 @@ from ns_jax.data.shards.listing import is_remote, list_shards, split_rest
 from ns_jax.data.shards.ranges import Opened
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
+
+KEPT_IN_SEQUENCE = 8  # shards that are open to be read in sequence, each with a buffer
 
 
 class Records:
@@ -29,6 +33,8 @@ class Records:
         self._skip = skip
         self._format, self._starts, self._rows = FORMATS[index.kind], index.starts, Rows(index)
         self._opened = Opened(source, index.shards, self._format.open_shard)
+        in_sequence = functools.partial(self._format.open_shard, in_sequence=True)
+        self._opened_in_sequence = Opened(source, index.shards, in_sequence, KEPT_IN_SEQUENCE)
         self._source, self._shards = source, index.shards
 
     def locate(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,8 +43,12 @@ class Records:
         numbers = np.searchsorted(self._starts, indices, "right") - 1
         return numbers, indices - self._starts[numbers]
 
-    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, indices: np.ndarray, in_sequence: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The records of some indices, bytes objects [N], and their labels int32 [N], -1 where the record has it.
+
+        Args:
+          indices: int64 [N].
+          in_sequence: whether they are many that lie near each other.
 
         Raises:
           UserError: a shard was replaced or cannot be read.
@@ -49,7 +59,7 @@ class Records:
         records, labels = np.full(len(numbers), b"", object), np.full(len(numbers), -1, np.int32)
         for number in np.unique(numbers).tolist():
             places = np.flatnonzero(numbers == number)
-            opened = self._opened[number]
+            opened = (self._opened_in_sequence if in_sequence else self._opened)[number]
             try:
                 some, numbers_of_classes = self._format.read(opened, self._rows[number], positions[places])
             except Exception as error:  # of the file system, of ArrayRecord's reader, or of a bucket's client
@@ -71,12 +81,22 @@ class Records:
         buckets.failures.note(unreadable)
         return unreadable
 
-    def read_in_graph(self, indices):
-        """As `read`, in a graph: string [N] and int32 [N]."""
-        records, labels = tf.numpy_function(self.read, [indices], [tf.string, tf.int32], stateful=False)
-        records.set_shape([None])
-        labels.set_shape([None])
-        return records, labels
+    def read_ahead(self, groups: Iterable[np.ndarray], most: int) -> ReadAhead:
+        """As `read`, of indices that are foretold, see `ReadAhead`."""
+        return ReadAhead(functools.partial(self.read, in_sequence=True), groups, most)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether reading in sequence is much faster than here and there."""
+        return is_remote(self._shards[0].path) or self._format.in_groups
+
+
+def read_in_graph(read: Callable, indices):
+    """As `Records.read`, in a graph: string [N] and int32 [N]."""
+    records, labels = tf.numpy_function(read, [indices], [tf.string, tf.int32], stateful=False)
+    records.set_shape([None])
+    labels.set_shape([None])
+    return records, labels
 
 
 def make_ids(index: Index):
@@ -165,8 +185,8 @@ def source_of_index(name: str, index: Index, settings: dict) -> Source:
     records = Records(name, index)
     num_classes = len(class_names)
 
-    def read_many(indices):
-        images, labels = records.read_in_graph(indices)
+    def read_many(indices, read=records.read):
+        images, labels = read_in_graph(read, indices)
         if layout is not None:
             images, labels = parse_examples(images, layout, class_names)
         elif not num_classes:
@@ -192,4 +212,6 @@ def source_of_index(name: str, index: Index, settings: dict) -> Source:
         identity=index.identity,
         read_many=read_many,
         decode=decode_image,
+        shard_starts=index.starts,
+        read_ahead=records.read_ahead if records.is_far else None,
     )

@@ -54,9 +54,13 @@ class Source:
       notes: what a user is to know about it, a sentence each.
       identity: text that changes with the examples; where it is '', `identity_of` makes one of all ids.
       read_many: TensorFlow graph function, int64 indices [N] to (stored bytes, string [N]; int32 labels [N]): one
-        call reads many examples. None where they are read one by one.
+        call reads many examples. None where they are read one by one. Where there is a `read_ahead` it takes what
+        that returns as an argument `read`, and then reads through it.
       decode: TensorFlow graph function, (stored bytes, window=None) to the image that `load` gives. There is one where
         there is a `read_many`.
+      shard_starts: int64 [shards + 1], the first example of each file, and `count`; None where a file is an example.
+      read_ahead: (groups of indices, most) to a `ns_jax.data.read_ahead.ReadAhead` of what `read_many` reads; None
+        where it would be no faster.
       parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
       original: the source of whose images the examples are changed copies; None where they are images themselves.
       original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
@@ -78,6 +82,8 @@ class Source:
     identity: str = ""
     read_many: Callable | None = None
     decode: Callable | None = None
+    shard_starts: np.ndarray | None = None
+    read_ahead: Callable | None = None
     parts: tuple[Part, ...] = ()
     original: "Source | None" = None
     original_index: Callable[[np.ndarray], np.ndarray] | None = None

@@ -14,7 +14,7 @@ from ns_jax.data.decode import decode_image
 from ns_jax.data.shards.index import Index
 from ns_jax.data.shards.layout import Layout
 from ns_jax.data.shards.listing import shard_of
-from ns_jax.data.shards.source import Records, parse_examples
+from ns_jax.data.shards.source import Records, parse_examples, read_in_graph
 from ns_jax.data.sources.base import Source
 from ns_jax.errors import UserError
 
@@ -129,8 +129,8 @@ def open_tfds(name: str, data_dir: str) -> Source:
     records = Records(f"tfds:{name}", index, np.array([file.skip for file in files], np.int64))
     shape = features["image"].shape  # None where images differ
 
-    def read_many(indices):
-        serialized, _ = records.read_in_graph(indices)
+    def read_many(indices, read=records.read):
+        serialized, _ = read_in_graph(read, indices)
         images, labels = parse_examples(serialized, layout, class_names)
         return images, tf.cast(labels, tf.int32)
 
@@ -153,4 +153,6 @@ def open_tfds(name: str, data_dir: str) -> Source:
         encoded=lambda index: read_many(index[None])[0][0],
         read_many=read_many,
         decode=decode,
+        shard_starts=index.starts,
+        read_ahead=records.read_ahead if records.is_far else None,
     )
