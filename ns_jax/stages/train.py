@@ -16,7 +16,7 @@ from ns_jax.checkpoint import Checkpoints
 from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data.pipeline import train_batches
 from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
-from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import Stopped, UserError
 from ns_jax.experiment.fingerprint import made_by
 from ns_jax.inference.model import read
@@ -158,7 +158,7 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         check_classes("the teacher", store.manifest()["class_names"], labeled)
         for sidecar in (store, selection):
             check_unchanged(sidecar)
-        table = join(store, selection, unlabeled.ids)
+        table = join(store, selection, unlabeled.ids, identity_of(unlabeled))
         return Lessons(Examples(unlabeled, table.source_index), table, None)
     predictor = make_teacher(iteration)
     check_classes("the teacher", predictor.class_names, labeled)
