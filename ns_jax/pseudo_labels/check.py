@@ -10,37 +10,61 @@ SUM_TOLERANCE = 0.02  # of float16 probabilities: half a unit in the last place,
 PART = 4096  # images that are looked at together
 
 
-def labels_problem(ids: np.ndarray, stored: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> str:
-    """What is wrong with pseudo-labels before they are written, with the first id; '' where nothing is.
+def answers_problem(ids: np.ndarray, stored: np.ndarray) -> str:
+    """What is wrong with a teacher's answers, with the first id; '' where nothing is.
 
     Args:
       ids: byte strings [N].
       stored: probabilities, float16 [N, classes].
-      label, confidence: int and float32 [N].
     """
-    num_classes = stored.shape[1]
     for start in range(0, len(ids), PART):
-        part = slice(start, start + PART)
-        probs, labels = stored[part].astype(np.float32), label[part].astype(np.int64)
+        probs = stored[start : start + PART].astype(np.float32)
         with np.errstate(invalid="ignore"):
             in_range = ((probs >= 0) & (probs <= 1)).all(axis=1)  # NaN is not
             sums_to_1 = np.abs(probs.sum(axis=1) - 1) <= SUM_TOLERANCE
-            is_class = (labels >= 0) & (labels < num_classes)
-            largest = probs.max(axis=1)
-            # Stored before and after rounding to float16.
-            is_largest = np.abs(confidence[part] - largest) <= 1e-3
-            of_label = np.take_along_axis(probs, np.clip(labels, 0, num_classes - 1)[:, None], axis=1)[:, 0]
-        for is_right, what in (
+        problem = _first_wrong(
+            ids[start : start + PART],
             (in_range, "probabilities that are not in 0 .. 1"),
             (sums_to_1, "probabilities that do not sum to 1"),
-            (is_class, f"a label that is not in 0 .. {num_classes - 1}"),
-            (is_largest, "a confidence that is not its largest probability"),
-            (of_label >= largest - 1e-3, "a label that is not its most probable class"),
-        ):
-            if not is_right.all():
-                name = ids[part][int(np.argmin(is_right))].decode(errors="replace")
-                return f"{name!r} has {what}"
+        )
+        if problem:
+            return problem
     return "" if len(np.unique(ids)) == len(ids) else "it names an image twice"
+
+
+def _first_wrong(ids: np.ndarray, *checks: tuple[np.ndarray, str]) -> str:
+    for is_right, what in checks:
+        if not is_right.all():
+            return f"{ids[int(np.argmin(is_right))].decode(errors='replace')!r} has {what}"
+    return ""
+
+
+def _records_problem(columns: Columns, num_classes: int) -> str:
+    """As `answers_problem`, of the records of version 0.1."""
+    ids, stored, label, confidence = (columns[name] for name in ("id", "probs", "label", "confidence"))
+    if stored.shape[1:] != (num_classes,):
+        return f"its records have {stored.shape[1:]} probabilities for {num_classes} classes"
+    if problem := answers_problem(ids, stored):
+        return problem
+    for start in range(0, len(ids), PART):
+        part = slice(start, start + PART)
+        probs, largest = stored[part].astype(np.float32), stored[part].max(axis=1).astype(np.float32)
+        classes = np.clip(label[part], 0, num_classes - 1)[:, None]
+        with np.errstate(invalid="ignore"):
+            # Stored before and after rounding to float16.
+            is_largest = np.abs(confidence[part] - largest) <= 1e-3
+        problem = _first_wrong(
+            ids[part],
+            ((label[part] >= 0) & (label[part] < num_classes), f"a label that is not in 0 .. {num_classes - 1}"),
+            (is_largest, "a confidence that is not its largest probability"),
+            (
+                np.take_along_axis(probs, classes, axis=1)[:, 0] >= largest - 1e-3,
+                "a label that is not its most probable class",
+            ),
+        )
+        if problem:
+            return problem
+    return ""
 
 
 def values_problem(columns: Columns, num_classes: int, num_rows: int) -> str:
@@ -52,10 +76,7 @@ def values_problem(columns: Columns, num_classes: int, num_rows: int) -> str:
       num_rows: images of the shard, with and without a pseudo-label.
     """
     if columns.is_old:
-        probs = columns["probs"]
-        if probs.shape[1:] != (num_classes,):
-            return f"its records have {probs.shape[1:]} probabilities for {num_classes} classes"
-        return labels_problem(columns["id"], probs, columns["label"], columns["confidence"])
+        return _records_problem(columns, num_classes)
     rows, label, confidence = columns.rows, columns["label"], columns["confidence"]
     with np.errstate(invalid="ignore"):
         is_score = (confidence >= 0) & (confidence <= 1 + 1e-3)  # a softmax can round to more than 1; NaN is neither

@@ -18,7 +18,7 @@ MOST = 2 * STEPS  # the official upper threshold is 2, as a softmax can round to
 def by_thinning(labels: Labels, settings: SelectionSettings) -> "Thinning":
     """Keeps images of an over-full class at random.
 
-    The threshold of a class is the highest of the grid of 0.01 that leaves as many images as it is to have, and at least
+    The threshold of a class is the highest of the grid of 0.01 that leaves as many images as it is to have, at least
     `min_confidence`. Each of the n images from it on, itself included, has images_per_class / n copies: the whole part,
     and one more by chance for the fraction.
     """

@@ -71,7 +71,7 @@ def unpack_probabilities(file: np.ndarray, rows: np.ndarray | None) -> np.ndarra
 
 def divergence(probs: np.ndarray, approximate: np.ndarray) -> np.ndarray:
     """The KL divergence from probabilities to an approximation of them, float64 [N] in nats; both are normalised."""
-    true, other = (values.astype(np.float64) / values.sum(1, keepdims=True) for values in (probs, approximate))
+    true, other = (values / values.sum(1, keepdims=True, dtype=np.float64) for values in (probs, approximate))
     tiny = np.finfo(np.float64).tiny
     return np.where(true > 0, true * np.log(np.maximum(true, tiny) / np.maximum(other, tiny)), 0.0).sum(1)
 

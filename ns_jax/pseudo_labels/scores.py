@@ -11,13 +11,8 @@ def margin(probs: np.ndarray) -> np.ndarray:
     return highest_two[:, 1] - highest_two[:, 0]
 
 
-def certainty(probs: np.ndarray) -> np.ndarray:
-    """1 - entropy / log(classes), float32 [n], of float32 [n, classes], which need not add up to 1 exactly."""
-    return certainty_of(entropy(probs), probs.shape[1])
-
-
 def certainty_of(entropies: np.ndarray, num_classes: int) -> np.ndarray:
-    """As `certainty`, float32 [n], of entropies in nats, float64 [n]."""
+    """1 - entropy / log(classes), float32 [n], of entropies in nats, float64 [n]."""
     if num_classes == 1:
         return np.ones(len(entropies), np.float32)
     return np.clip(1.0 - entropies / np.log(num_classes), 0.0, 1.0).astype(np.float32)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from etils import epath
 from ns_jax.buckets import is_bucket
 from ns_jax.errors import UserError
 from ns_jax.files import file_sha256, read_json_object, write_bytes, write_json
-from ns_jax.pseudo_labels.check import labels_problem, manifest_problem
+from ns_jax.pseudo_labels.check import answers_problem, manifest_problem
 from ns_jax.pseudo_labels.columns import Columns, columns_of, columns_problem, pack
 from ns_jax.pseudo_labels.mapping import map_npy
 from ns_jax.pseudo_labels.probabilities import (
@@ -33,6 +33,7 @@ from ns_jax.pseudo_labels.probabilities import (
 MANIFEST = "manifest.json"
 OLD_COPIES = ("id", "copies")  # fields of a selection's records in version 0.1
 AGAIN = "delete it and run again, with all stages, and it is made anew"
+FEW = 100  # shards that are looked for one by one
 MAPPED = 1024  # files of probabilities that stay mapped
 
 
@@ -104,11 +105,19 @@ class Sidecar:
         return (self.folder / MANIFEST).exists()
 
     def is_whole(self) -> bool:
-        """Whether it is complete and no file has been deleted since; the folder is listed once."""
+        """Whether it is complete and no file has been deleted since."""
         if not self.is_complete():
             return False
-        names = {path.name for path in self.folder.iterdir()}
-        return all(self._is_there(shard, names) for shard in range(len(self.manifest().get("ranges", ()))))
+        num_shards = len(self.manifest().get("ranges", ()))
+        return len(self.written(range(num_shards))) == num_shards
+
+    def written(self, shards: Iterable[int]) -> set[int]:
+        """Those of some shards that are there; many are looked for in one listing of the folder."""
+        asked = list(shards)
+        if len(asked) <= FEW:
+            return {shard for shard in asked if self.has_shard(shard)}
+        names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        return {shard for shard in asked if self._is_there(shard, names)}
 
     def _is_there(self, shard: int, names: set[str]) -> bool:
         """As `has_shard`, by the names of the files in the folder."""
@@ -180,9 +189,9 @@ class LabelStore(Sidecar):
           UserError: they are no probabilities; names the first image.
         """
         stored = probs.astype(np.float16)
-        columns = columns_of(probs, stored)
-        if problem := labels_problem(ids, stored, columns["label"], columns["confidence"]):
+        if problem := answers_problem(ids, stored):
             raise UserError(f"the teacher's answers for {self.shard_path(shard)} cannot be kept: {problem}")
+        columns = columns_of(probs, stored)
         rows = self._rows(shard, ids)
         packed = pack_probabilities(stored, rows, self.writing.top_k if self.writing else 0)
         if packed.dtype.names and "tail" in packed.dtype.names:
@@ -274,7 +283,7 @@ class LabelStore(Sidecar):
 
 
 class Selection(Sidecar):
-    """How often a student trains on each image: a file of unsigned integers [rows] a shard, a byte each if that is enough.
+    """How often a student trains on each image: a file of unsigned integers [rows] a shard, mostly bytes.
 
     Those of version 0.1 hold records {id, copies} of the images with a pseudo-label.
     """
