@@ -114,7 +114,7 @@ def _write_shard(selection: Selection, shard: int, copies: np.ndarray, columns: 
     return hashlib.sha256(content).digest()
 
 
-def write_samples(selection: Selection, seen: Survey, store: LabelStore, source_ids: Callable) -> None:
+def write_samples(selection: Selection, seen: Survey, store: LabelStore, source_ids: Callable | None = None) -> None:
     """Writes samples.npz: of each kind a record array and the ids of its images."""
     arrays: Arrays = {}
     for kind, records in seen.samples.items():
