@@ -33,18 +33,23 @@ def require_space(folder: epath.Path, num_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def write_bytes(path: epath.Path, data: bytes) -> None:
-    """Writes `data` to `path` in one step; a reader never sees half of it."""
+def write_bytes(path: epath.Path, data: bytes, synced: bool = True) -> None:
+    """Writes `data` to `path` in one step; a reader never sees half of it. See `new_file` for `synced`."""
     if buckets.is_bucket(path):
         buckets.write(path, data)
         return
-    with new_file(path) as file:
+    with new_file(path, synced) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def new_file(path: epath.Path) -> Iterator[Any]:
-    """A binary file that appears at `path` when the block ends well; a reader never sees half of it."""
+def new_file(path: epath.Path, synced: bool = True) -> Iterator[Any]:
+    """A binary file that appears at `path` when the block ends well; a reader never sees half of it.
+
+    Args:
+      path: of the file.
+      synced: False: a power cut may leave it empty, until `sync` is called. For many files that takes less time.
+    """
     if buckets.is_bucket(path):
         with buckets.new_object(path) as file:
             yield file
@@ -55,12 +60,20 @@ def new_file(path: epath.Path) -> Iterator[Any]:
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # else a power cut can leave the name without the data
+            if synced:
+                os.fsync(file.fileno())  # else a power cut can leave the name without the data
         temporary.replace(path)
-        sync_folder(path.parent)
+        if synced:
+            sync_folder(path.parent)
     except Exception:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync(folder: epath.Path) -> None:
+    """Makes all files that were written last through a power cut; what is in a bucket does anyway."""
+    if not buckets.is_bucket(folder) and hasattr(os, "sync"):
+        os.sync()
 
 
 def sync_folder(folder: epath.Path) -> None:

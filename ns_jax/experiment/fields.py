@@ -196,6 +196,8 @@ TABLE = (
                                                           "those of selection_from"),
     ("eval_batch_size",         1024,       BATCH,        "of labelling and evaluation, over all devices"),
     ("label_shard_size",        10_000,     SHARD,        "images per pseudo-label file"),
+    ("label_top_k",             0,          COUNT,        "probabilities kept of each image, the others spread evenly; "
+                                                          "0: all, as float16"),
     ("selection",               "confidence", name,       "rule: name of pseudo_labels/rules.py, or import path"),
     ("min_confidence",          0.3,        RATE,         "keep pseudo-labels whose score is above this"),
     ("max_confidence",          1.0,        SHARE,        "and at most this; 1: no limit"),

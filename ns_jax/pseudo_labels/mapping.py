@@ -55,5 +55,7 @@ def map_npy(path: str) -> np.ndarray:
     """
     header = np.load(path, mmap_mode="r")  # checks header and length; its descriptor goes with it
     stop = header.offset + header.nbytes
+    if header.dtype.itemsize == 0 or header.size == 0:
+        return np.empty(header.shape, header.dtype)
     order = "F" if header.flags.fnc else "C"
     return map_file(path)[header.offset : stop].view(header.dtype).reshape(header.shape, order=order)

@@ -12,6 +12,7 @@ from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.pseudo_labels.ids import Images, positions, require_known
+from ns_jax.pseudo_labels.joined import Places
 from ns_jax.pseudo_labels.store import MANIFEST, LabelStore, Selection
 
 
@@ -21,20 +22,22 @@ class GivenSelection:
 
     Attributes:
       folder: of the selection.
-      indices: int64 [S], ascending, of the selected images in the source.
-      copies: uint32 [S], at least 1.
+      copies: unsigned integers [count], of all images of the source; 0 where they are not selected.
       class_names: of the labels by which it was made.
     """
 
     folder: epath.Path
-    indices: np.ndarray
     copies: np.ndarray
     class_names: tuple[str, ...]
 
+    @property
+    def indices(self) -> np.ndarray:
+        """int64 [S], ascending, of the selected images in the source."""
+        return np.flatnonzero(self.copies)
+
     def copies_of(self, indices: np.ndarray) -> np.ndarray:
-        """Copies of images of the source, uint32 [N], of their int64 indices [N]; 0 where they are not selected."""
-        places = np.minimum(np.searchsorted(self.indices, indices), len(self.indices) - 1)
-        return np.where(self.indices[places] == indices, self.copies[places], 0).astype(np.uint32)
+        """Copies of images of the source, uint32 [N], of their int64 indices [N]."""
+        return self.copies[indices].astype(np.uint32)
 
 
 def find_selection(run: epath.Path) -> Selection:
@@ -82,38 +85,50 @@ def fingerprint(selection: Selection) -> str:
     return hashlib.sha256(json.dumps(selection.manifest(), sort_keys=True).encode()).hexdigest()
 
 
-def read_given(run: epath.Path, source: Images) -> GivenSelection:
+def read_given(run: epath.Path, source: Images, identity: str = "") -> GivenSelection:
     """Reads a selection of the images of `source`.
 
+    Args:
+      run: folder of the selection, or of a run.
+      source: of the images.
+      identity: of the source, see `ns_jax.pseudo_labels.joined.Places`.
+
     Raises:
-      UserError: see `open_given`; or it has images that `source` does not hold; names the first.
+      UserError: see `open_given`; or it has images that `source` does not hold; names the first where ids are kept.
     """
     selection = open_given(run, source)
-    manifest = selection.manifest()
-    indices, copies = [], []
+    manifest, places = selection.manifest(), None
+    if "source_identity" in manifest and manifest["source_identity"] != identity:
+        store = LabelStore(selection.folder.parent / "labels")
+        if not store.is_complete() or store.manifest().get("source_identity") != manifest["source_identity"]:
+            raise UserError(f"{selection.folder} has images that {source.name} does not hold: they are other ones now")
+        places = Places(store, source.ids, identity)
+    copies = np.zeros(source.count, np.uint8)
     for shard, (start, stop) in enumerate(manifest["ranges"]):
-        records = selection.read_shard(shard)
-        chosen = records[records["copies"] > 0]
-        ids = source.ids(np.arange(start, stop, dtype=np.int64))
-        require_known(f"{selection.folder} has images that {source.name} does not hold", shard, chosen["id"], ids)
-        places = start + positions(ids, chosen["id"])
-        in_order = np.argsort(places)
-        indices.append(places[in_order])
-        copies.append(chosen["copies"][in_order])
-    return GivenSelection(
-        folder=selection.folder,
-        indices=np.concatenate(indices).astype(np.int64),
-        copies=np.concatenate(copies).astype(np.uint32),
-        class_names=tuple(manifest["class_names"]),
-    )
+        of_shard = _copies_in_order(selection, shard, source, range(start, stop), places)
+        if of_shard.max(initial=0) > np.iinfo(copies.dtype).max:
+            copies = copies.astype(np.uint32)
+        copies[start:stop] = of_shard
+    return GivenSelection(folder=selection.folder, copies=copies, class_names=tuple(manifest["class_names"]))
 
 
-def labeled_indices(store: LabelStore, source: Images) -> np.ndarray:
-    """Index in the source of every pseudo-label, int64 [N], in the order of the store."""
-    indices = []
-    for shard, (start, stop) in enumerate(store.manifest()["ranges"]):
-        ids = source.ids(np.arange(start, stop, dtype=np.int64))
-        labeled = store.read_shard(shard)["id"]
-        require_known("pseudo-labels of images that the source does not hold", shard, labeled, ids)
-        indices.append(start + positions(ids, labeled))
-    return np.concatenate(indices).astype(np.int64)
+def _copies_in_order(
+    selection: Selection, shard: int, source: Images, bounds: range, places: Places | None
+) -> np.ndarray:
+    """Copies of the source's images of a shard as they are now, uint32 [stop - start]."""
+    records, copies = selection.read_shard(shard), selection.read_copies(shard)
+    if records.dtype.names is None:
+        if len(copies) != len(bounds):
+            raise selection.damaged(shard, f"it has {len(copies)} images, and the shard has {len(bounds)}")
+        if places is None:
+            return copies
+        columns = places.store.read_shard(shard)
+        in_order = np.zeros(len(bounds), np.uint32)
+        in_order[places.of_labels(shard, columns)] = copies[columns.rows]
+        return in_order
+    chosen = records[records["copies"] > 0]
+    ids = source.ids(np.arange(bounds.start, bounds.stop, dtype=np.int64))
+    require_known(f"{selection.folder} has images that {source.name} does not hold", shard, chosen["id"], ids)
+    in_order = np.zeros(len(bounds), np.uint32)
+    in_order[positions(ids, chosen["id"])] = chosen["copies"]
+    return in_order

@@ -1,29 +1,6 @@
-"""The built-in selection rules: the same filter and balance with different scores, all in [0, 1], 1 where sure.
-
-`min_confidence` and `max_confidence` are thresholds of the rule's own score.
-"""
-
-from collections.abc import Callable
+"""What rules score an image by, from its probabilities: all scores are in [0, 1], 1 where the teacher is sure."""
 
 import numpy as np
-
-from ns_jax.pseudo_labels.balance import filter_and_balance
-from ns_jax.pseudo_labels.rules import PseudoLabels, SelectionSettings
-
-
-def by_confidence(labels: PseudoLabels, settings: SelectionSettings) -> np.ndarray:
-    """Scores an image by its highest probability (the paper's rule)."""
-    return filter_and_balance(labels, labels.confidence, settings)
-
-
-def by_margin(labels: PseudoLabels, settings: SelectionSettings) -> np.ndarray:
-    """Scores an image by the difference of its two highest probabilities."""
-    return filter_and_balance(labels, _score(labels, margin), settings)
-
-
-def by_entropy(labels: PseudoLabels, settings: SelectionSettings) -> np.ndarray:
-    """Scores an image by 1 minus the entropy of its probabilities over that of equal ones."""
-    return filter_and_balance(labels, _score(labels, certainty), settings)
 
 
 def margin(probs: np.ndarray) -> np.ndarray:
@@ -34,12 +11,11 @@ def margin(probs: np.ndarray) -> np.ndarray:
     return highest_two[:, 1] - highest_two[:, 0]
 
 
-def certainty(probs: np.ndarray) -> np.ndarray:
-    """1 - entropy / log(classes), float32 [n], of float32 [n, classes], which need not add up to 1 exactly."""
-    classes = probs.shape[1]
-    if classes == 1:
-        return np.ones(len(probs), np.float32)
-    return np.clip(1.0 - entropy(probs) / np.log(classes), 0.0, 1.0).astype(np.float32)
+def certainty_of(entropies: np.ndarray, num_classes: int) -> np.ndarray:
+    """1 - entropy / log(classes), float32 [n], of entropies in nats, float64 [n]."""
+    if num_classes == 1:
+        return np.ones(len(entropies), np.float32)
+    return np.clip(1.0 - entropies / np.log(num_classes), 0.0, 1.0).astype(np.float32)
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:
@@ -50,7 +26,10 @@ def entropy(probs: np.ndarray) -> np.ndarray:
     return -(probs * logs).sum(1)
 
 
-def _score(labels: PseudoLabels, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The score of all images, float32 [N], in one pass over the probabilities."""
-    parts = [score(probs) for probs in labels.probabilities()]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+def runner_up(probs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The most probable class but the label, int64 [n], of float [n, classes]; the label where there is no other."""
+    if probs.shape[1] == 1:
+        return label.astype(np.int64)
+    others = probs.copy()
+    others[np.arange(len(label)), label] = -1
+    return others.argmax(1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ns_jax.buckets import is_bucket
 from ns_jax.pseudo_labels.copies import CopiesIndex
-from ns_jax.pseudo_labels.joined import join_rows
+from ns_jax.pseudo_labels.joined import Joined
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 
 REMOTE_READS = 64  # shards in a bucket that are read from at the same time
@@ -20,30 +20,36 @@ class TrainingTable:
       store: a complete label store.
       selection: a complete selection of it.
       source_ids: int64 indices [N] to the source's ids [N].
+      identity: of the source, see `Joined`.
 
     Attributes:
       copies: of the images; those in the order of the source.
       num_classes: of the probabilities.
 
     Raises:
-      UserError: an id that one of the three has and another lacks (names the shard and the id), or more copies than
-        the selection's manifest says.
+      UserError: an image that one of the three has and another lacks (names the shard), or more copies than the
+        selection's manifest says.
     """
 
-    def __init__(self, store: LabelStore, selection: Selection, source_ids: Callable[[np.ndarray], np.ndarray]):
-        manifest = store.manifest("ranges", "class_names")
-        self.num_classes = len(manifest["class_names"])
-        self._store, self._ranges = store, manifest["ranges"]
-        self._starts = np.array([start for start, _ in self._ranges], np.int64)
+    def __init__(
+        self,
+        store: LabelStore,
+        selection: Selection,
+        source_ids: Callable[[np.ndarray], np.ndarray],
+        identity: str = "",
+    ):
+        joined, self._store = Joined(store, selection, source_ids, identity), store
+        self.num_classes = len(store.manifest("class_names")["class_names"])
+        self._starts = np.array([start for start, _ in joined.ranges], np.int64)
         self._rows: dict[int, np.ndarray] = {}  # int32 row of each image, of shards whose rows are not the images
         most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
-        self.copies = CopiesIndex(self._copies_of_images(selection, source_ids, most), self._ranges[-1][1])
+        self.copies = CopiesIndex(self._copies_of_images(joined, selection, most), joined.ranges[-1][1])
 
-    def _copies_of_images(self, selection: Selection, source_ids: Callable, most: float) -> Iterator[np.ndarray]:
+    def _copies_of_images(self, joined: Joined, selection: Selection, most: float) -> Iterator[np.ndarray]:
         """Yields the copies of the images of each shard, uint32."""
         left = most
-        for shard, (start, stop) in enumerate(self._ranges):
-            copies, places = join_rows(self._store, selection, shard, source_ids)
+        for shard, (start, stop) in enumerate(joined.ranges):
+            copies, places = joined.rows(shard)
             left -= float(copies.sum(dtype=np.uint64))
             if left < 0:
                 raise selection.damaged(shard, "more copies than its manifest says")

@@ -8,7 +8,11 @@ from etils import epath
 from ns_jax.experiment.chain import iterations
 from ns_jax.experiment.saved import load_config
 from ns_jax.files import read_json
+from ns_jax.pseudo_labels.chunks import read_labels
+from ns_jax.pseudo_labels.joined import ids_of
+from ns_jax.pseudo_labels.selecting import SAMPLES, read_samples
 from ns_jax.pseudo_labels.store import LabelStore, Selection
+from ns_jax.pseudo_labels.survey import survey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,18 +20,20 @@ class CollectedLabels:
     """The pseudo-labels of an iteration and what was selected of them.
 
     Attributes:
-      ids: byte strings [N].
-      label: int32 [N], most probable class.
-      confidence: float32 [N], its probability.
       class_names: in the order of the labels.
       selection: manifest of the selection.
+      count: pseudo-labels.
+      histogram: int64 [50], of their confidence in `ns_jax.pseudo_labels.survey.BINS`.
+      mean_confidence: of all; NaN where there are none.
+      samples: {kind: (records, ids)} of some images, see `ns_jax.pseudo_labels.survey.Survey`.
     """
 
-    ids: np.ndarray
-    label: np.ndarray
-    confidence: np.ndarray
     class_names: list[str]
     selection: dict
+    count: int
+    histogram: np.ndarray
+    mean_confidence: float
+    samples: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +99,13 @@ def collect_labels(folder: epath.Path) -> CollectedLabels | None:
     store, selection = LabelStore(folder / "labels"), Selection(folder / "selection")
     if not (store.is_complete() and selection.is_complete()):
         return None
-    manifest = store.manifest()
-    shards = [store.read_shard(shard) for shard in range(len(manifest["ranges"]))]
-    column = lambda field: np.concatenate([shard[field] for shard in shards])
-    return CollectedLabels(
-        column("id"), column("label"), column("confidence"), manifest["class_names"], selection.manifest()
-    )
+    selected = selection.manifest("per_class_before", "per_class_after")
+    if "confidence_histogram" in selected and (selection.folder / SAMPLES).exists():
+        histogram, total = np.array(selected["confidence_histogram"]), selected["sum_of_confidence"]
+        samples, count = read_samples(selection), selected["pseudo_labels"]
+    else:  # of an earlier version: the labels are looked through here
+        seen = survey(read_labels(store, 0))
+        histogram, total, count = seen.histogram, float(seen.confidence), int(seen.per_class.sum())
+        samples = {kind: (records, ids_of(store, records["index"])) for kind, records in seen.samples.items()}
+    mean = total / count if count else float("nan")
+    return CollectedLabels(store.manifest("class_names")["class_names"], selected, count, histogram, mean, samples)

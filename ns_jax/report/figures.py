@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ns_jax.files import write_bytes
+from ns_jax.pseudo_labels.survey import BINS
 from ns_jax.report.results import wilson_interval
 
 
@@ -50,11 +51,17 @@ def plot_accuracy(results: list[dict], path) -> None:
     save(figure, path)
 
 
-def plot_confidence(confidences: dict[str, np.ndarray], threshold: float, path) -> None:
-    """Draws a histogram of the teachers' confidence, one line per iteration, with the filter's threshold."""
+def plot_confidence(histograms: dict[str, np.ndarray], threshold: float, path) -> None:
+    """Draws the teachers' confidence, one line per iteration, with the filter's threshold.
+
+    Args:
+      histograms: {iteration: int64 [50], images in `ns_jax.pseudo_labels.survey.BINS`}.
+      threshold: of the filter.
+      path: of the picture.
+    """
     figure, axis = new_figure()
-    for name, values in confidences.items():
-        axis.hist(values, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
+    for name, counts in histograms.items():
+        axis.hist(BINS[:-1], bins=BINS, weights=counts, histtype="step", linewidth=1.5, label=name)
     axis.axvline(threshold, color="black", linestyle="--", label=f"kept above {threshold:g}")
     axis.set_xlabel("teacher's confidence")
     axis.set_ylabel("unlabeled images")

@@ -32,14 +32,10 @@ class Album:
     def __init__(self, name: str, data_dir: str = "", exif_orientation: bool = False):
         source = open_source(name, data_dir, labels=False)
         self.source: Source = oriented(source) if exif_orientation else source
-        self._ids = self.source.ids(np.arange(self.source.count))
 
-    def indices(self, ids: np.ndarray) -> np.ndarray:
-        """int64 indices of byte-string ids [N]. Raises UserError, with the first, for ids that the source lacks."""
-        known = np.isin(ids, self._ids)
-        if not known.all():
-            raise UserError(f"{self.source.name} no longer holds {ids[known.argmin()].decode(errors='replace')!r}")
-        return positions(self._ids, ids)
+    def indices(self, ids: np.ndarray, likely: np.ndarray | None = None) -> np.ndarray:
+        """int64 indices of images, see `find_images`."""
+        return find_images(self.source, ids, likely)
 
     def load(self, index: int) -> np.ndarray:
         """An image, uint8 [H, W, 1, 3 or 4]. Raises UserError for arrays that are no images."""
@@ -47,6 +43,26 @@ class Album:
         if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or image.dtype != np.uint8:
             raise UserError(f"{self.source.name} holds {image.dtype} arrays of shape {image.shape}, not images")
         return image
+
+
+def find_images(source: Source, ids: np.ndarray, likely: np.ndarray | None = None) -> np.ndarray:
+    """Indices of images in a source, int64 [N].
+
+    Args:
+      source: of the images.
+      ids: byte strings [N].
+      likely: int64 [N], where they were once; where they still are, no other ids are read.
+
+    Raises:
+      UserError: the source lacks an id; names the first.
+    """
+    if likely is not None and len(ids) and likely.max() < source.count and np.array_equal(source.ids(likely), ids):
+        return likely
+    of_source = source.ids(np.arange(source.count))
+    known = np.isin(ids, of_source)
+    if not known.all():
+        raise UserError(f"{source.name} no longer holds {ids[known.argmin()].decode(errors='replace')!r}")
+    return positions(of_source, ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +80,13 @@ class Thumbnail:
     lines: tuple[str, ...]
 
 
-def thumbnails(album: Album, ids: np.ndarray, lines: Sequence[tuple[str, ...]]) -> list[Thumbnail]:
-    """Thumbnails of the images `ids`, byte strings [N], each with its lines. Raises UserError: see `Album`."""
+def thumbnails(
+    album: Album, ids: np.ndarray, lines: Sequence[tuple[str, ...]], likely: np.ndarray | None = None
+) -> list[Thumbnail]:
+    """Thumbnails of the images `ids`, byte strings [N], each with its lines; `likely` and errors see `find_images`."""
     return [
         Thumbnail(data_uri(album.load(int(index))), name.decode(errors="replace"), said)
-        for index, name, said in zip(album.indices(ids), ids.tolist(), lines, strict=True)
+        for index, name, said in zip(album.indices(ids, likely), ids.tolist(), lines, strict=True)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow
@@ -10,55 +10,54 @@ import pyarrow.parquet
 from etils import epath
 
 from ns_jax.files import new_file
-from ns_jax.pseudo_labels.ids import positions
-from ns_jax.pseudo_labels.scores import entropy
+from ns_jax.pseudo_labels.joined import copies_of, ids_of
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 
 MAX_ROWS = 5_000_000
 COLUMNS = ("path", "label", "confidence", "entropy", "runner_up", "copies", "iteration")
 
 
-def shard_rows(folder: epath.Path) -> Iterator[dict[str, np.ndarray]]:
+Ids = Callable[[np.ndarray], np.ndarray]
+
+
+def shard_rows(folder: epath.Path, source_ids: Ids | None = None) -> Iterator[dict[str, np.ndarray]]:
     """Yields the pseudo-labels of an iteration's folder, shard by shard.
+
+    Args:
+      folder: of the iteration.
+      source_ids: int64 indices [N] to ids [N]; without it images of which no id is kept are called #INDEX.
 
     Yields:
       id: byte strings [n].
-      label: int32 [n], most probable class.
+      label: int [n], most probable class.
       confidence: float32 [n], its probability.
       entropy: float64 [n], nats.
-      runner_up: int64 [n], second most probable class; the label itself where there is one class.
+      runner_up: int [n], second most probable class; the label itself where there is one class.
       copies: uint32 [n], how often the student trained on the image.
     """
     store, selection = LabelStore(folder / "labels"), Selection(folder / "selection")
-    for shard in range(len(store.manifest()["ranges"])):
-        records, selected = store.read_shard(shard), selection.read_shard(shard)
-        probs = records["probs"].astype(np.float32)
+    for shard, (start, stop) in enumerate(store.manifest("ranges")["ranges"]):
+        columns = store.read_shard(shard)
         yield {
-            "id": records["id"],
-            "label": records["label"],
-            "confidence": records["confidence"],
-            "entropy": entropy(probs),
-            "runner_up": runner_up(probs, records["label"]),
-            "copies": selected["copies"][positions(selected["id"], records["id"])],
+            "id": ids_of(store, start + columns.rows, source_ids),
+            "label": columns["label"],
+            "confidence": columns["confidence"],
+            "entropy": columns["entropy"],
+            "runner_up": columns["runner_up"],
+            "copies": copies_of(selection, shard, columns, stop - start),
         }
 
 
-def runner_up(probs: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The most probable class but the label, int64 [n]."""
-    if probs.shape[1] == 1:
-        return label.astype(np.int64)
-    others = probs.copy()
-    others[np.arange(len(label)), label] = -1
-    return others.argmax(1)
-
-
-def write_labels(iteration_folder: epath.Path, iteration: str, report: epath.Path) -> int | None:
+def write_labels(
+    iteration_folder: epath.Path, iteration: str, report: epath.Path, source_ids: Ids | None = None
+) -> int | None:
     """Writes labels.csv and labels.parquet of an iteration's complete labels and selection, shard by shard.
 
     Args:
       iteration_folder: of the iteration.
       iteration: its name, for the last column.
       report: folder that the files go to.
+      source_ids: see `shard_rows`.
 
     Returns:
       The number of rows; None where there are more than five million, and nothing is written.
@@ -72,7 +71,7 @@ def write_labels(iteration_folder: epath.Path, iteration: str, report: epath.Pat
     with new_file(report / "labels.csv") as csv_file, new_file(report / "labels.parquet") as parquet_file:
         csv_file.write((",".join(COLUMNS) + "\n").encode())
         with pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet:
-            for rows in shard_rows(iteration_folder):
+            for rows in shard_rows(iteration_folder, source_ids):
                 columns = {
                     "path": [os_path(name) for name in rows["id"].tolist()],
                     "label": names[rows["label"]],

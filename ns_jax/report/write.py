@@ -8,6 +8,7 @@ from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
 from ns_jax.files import write_bytes
 from ns_jax.report.collect import CollectedIteration, collect_run
+from ns_jax.report.images import find_images
 from ns_jax.report.progress import say
 from ns_jax.report.results import numbers_table, results_table
 
@@ -46,8 +47,13 @@ def list_labels(workdir: epath.Path, students: list[CollectedIteration]) -> None
         return
     from ns_jax.report.labels import MAX_ROWS, write_labels  # pyarrow takes a while to import
 
-    name = students[-1].name
-    if write_labels(workdir / name if name else workdir, name, workdir / "report") is None:
+    name, source = students[-1].name, None
+    try:  # ids are not kept of images in shards
+        source = open_source(students[-1].unlabeled, students[-1].data_dir, labels=False)
+    except UserError as error:
+        logging.warning("no names of images in shards: %s", error)
+    ids = source.ids if source else None
+    if write_labels(workdir / name if name else workdir, name, workdir / "report", ids) is None:
         say(f"report: no labels.csv, as there are more than {MAX_ROWS:,} pseudo-labels: they are in {name}/labels")
 
 
@@ -114,9 +120,9 @@ def draw_pseudo_labels(students: list[CollectedIteration], folder: epath.Path) -
     """Draws the confidences of all teachers, and balance and samples of the last student."""
     from ns_jax.report import figures
 
-    confidences = {student.name or "student": student.labels.confidence for student in students}
+    histograms = {student.name or "student": student.labels.histogram for student in students}
     last = students[-1]
-    figures.plot_confidence(confidences, last.min_confidence, folder / "confidence.png")
+    figures.plot_confidence(histograms, last.min_confidence, folder / "confidence.png")
     selection = last.labels.selection
     before, after = np.array(selection["per_class_before"]), np.array(selection["per_class_after"])
     figures.plot_balance(before, after, last.labels.class_names, folder / "balance.png")
@@ -131,18 +137,21 @@ def draw_pseudo_labels(students: list[CollectedIteration], folder: epath.Path) -
 def sample_images(student: CollectedIteration) -> tuple[list[np.ndarray], list[str]]:
     """Images over the range of confidence, least sure first, and what the teacher says of them.
 
+    They are of all images, or of 10,000 at random.
+
     Raises:
       UserError: the source cannot be opened, or does not hold images.
     """
     labels = student.labels
     source = open_source(student.unlabeled, student.data_dir, labels=False)
-    index_of = {name: i for i, name in enumerate(source.ids(np.arange(source.count)).tolist())}
-    order = np.argsort(labels.confidence, kind="stable")
+    records, ids = labels.samples["random"]
+    order = np.lexsort((records["place"], records["confidence"]))
     picked = order[sample_places(len(order))]
-    images = [source.load(np.int64(index_of[name]))[0].numpy() for name in labels.ids[picked].tolist()]
+    indices = find_images(source, ids[picked], records["index"][picked])
+    images = [source.load(np.int64(index))[0].numpy() for index in indices]
     if images[0].ndim != 3 or images[0].shape[-1] not in (1, 3, 4):
         raise UserError(f"{source.name} holds arrays of shape {images[0].shape}, not images")
-    titles = [f"{labels.class_names[labels.label[i]]} {labels.confidence[i]:.2f}" for i in picked]
+    titles = [f"{labels.class_names[record['label']]} {record['confidence']:.2f}" for record in records[picked]]
     return images, titles
 
 

@@ -1,6 +1,6 @@
 """Shards of pseudo-labels and selections are looked through before they are used, each by one of the hosts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from ns_jax.errors import UserError
 from ns_jax.files import file_sha256
 from ns_jax.parallel.hosts import sum_over_hosts
-from ns_jax.pseudo_labels.check import labels_problem
+from ns_jax.pseudo_labels.check import values_problem
 from ns_jax.pseudo_labels.store import LabelStore, Sidecar
 
 
@@ -36,14 +36,18 @@ def check_shards(sidecar: Sidecar, num_shards: int, check: Callable[[int], objec
     return [digest.tobytes().hex() for digest in digests]
 
 
-def check_labels(store: LabelStore, num_shards: int, num_classes: int) -> list[str]:
-    """As `check_shards`: probabilities and labels must be possible ones of `num_classes` classes."""
+def check_labels(store: LabelStore, ranges: Sequence[tuple[int, int]], num_classes: int) -> list[str]:
+    """As `check_shards`, of the columns: they must be possible ones of `num_classes` classes.
+
+    Probabilities were looked at before they were written, and the columns hold the SHA-256 of their file.
+    """
 
     def check(shard: int) -> None:
-        if problem := labels_problem(store.read_shard(shard), num_classes):
+        start, stop = ranges[shard]
+        if problem := values_problem(store.read_shard(shard), num_classes, stop - start):
             raise store.damaged(shard, problem)
 
-    return check_shards(store, num_shards, check)
+    return check_shards(store, len(ranges), check)
 
 
 def check_unchanged(sidecar: Sidecar) -> None:
@@ -54,7 +58,7 @@ def check_unchanged(sidecar: Sidecar) -> None:
     """
     manifest = sidecar.manifest("ranges")
     expected = manifest.get("sha256")  # version 0.1 has none
-    digests = check_shards(sidecar, len(manifest["ranges"]), sidecar.read_shard)
+    digests = check_shards(sidecar, len(manifest["ranges"]), sidecar.check_files)
     for shard, digest in enumerate(digests):
         if expected is not None and digest != expected[shard]:
             raise sidecar.damaged(shard, "its SHA-256 is not the one in the manifest")

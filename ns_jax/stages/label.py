@@ -7,7 +7,7 @@ import numpy as np
 
 from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
-from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
 from ns_jax.evaluators.metrics import apply_temperature
 from ns_jax.files import read_json_object, write_json
@@ -16,7 +16,7 @@ from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.reuse import fingerprint, open_given
-from ns_jax.pseudo_labels.store import LabelStore, shard_ranges
+from ns_jax.pseudo_labels.store import LabelStore, Writing, shard_ranges
 from ns_jax.registry import is_import_path
 from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
@@ -36,14 +36,15 @@ def run(iteration: Iteration) -> None:
     Raises:
       UserError: the labels in the folder are of another teacher, of another selection, or of other images.
     """
-    store, teacher = LabelStore(iteration.paths.labels), read_metadata(iteration.teacher)
-    source = iteration.inputs.open("unlabeled")
+    source, teacher = iteration.inputs.open("unlabeled"), read_metadata(iteration.teacher)
+    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
+    writing = Writing(ranges, source.ids, not getattr(source, "identity", ""), iteration.config.label_top_k)
+    store = LabelStore(iteration.paths.labels, writing)
     owner, temperature = {"teacher": teacher["fingerprint"]}, teacher_temperature(iteration)
     if temperature != 1:
         owner["temperature"] = temperature
     if iteration.selection_from is not None:
         owner["selection"] = fingerprint(open_given(iteration.selection_from, source))
-    ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     if store.is_complete():
         _check_owner(store, owner)
         if store.manifest()["ranges"] != [list(bounds) for bounds in ranges]:
@@ -68,11 +69,12 @@ def run(iteration: Iteration) -> None:
     )
     manifest = claim | {
         "source": source.name,
+        "source_identity": identity_of(source),
         "dtype": "float16",
         "class_names": list(teacher["class_names"]),
         "skipped": usable.num_broken,
     }
-    digests = check_labels(store, len(ranges), len(teacher["class_names"]))
+    digests = check_labels(store, ranges, len(teacher["class_names"]))
     on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest | {"sha256": digests}))
     chosen = f" (those of {given.folder})" if given else ""
     iteration.say(
@@ -197,7 +199,7 @@ def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
                 f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete it and run "
                 "the stage again"
             )
-    store.write_manifest(manifest | {"counts": counts, "count": sum(counts)})
+    store.write_manifest(manifest | {"counts": counts, "count": sum(counts)} | store.describe_top_k(counts))
 
 
 def _check_owner(store: LabelStore, owner: dict) -> None:

@@ -2,25 +2,27 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from ns_jax.artifact.metadata import read_metadata
-from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
 from ns_jax.evaluators.calibration import confidence_for_precision
-from ns_jax.files import file_sha256
 from ns_jax.parallel.hosts import on_process_zero
-from ns_jax.pseudo_labels.draws import draw_share
-from ns_jax.pseudo_labels.read import read_pseudo_labels
-from ns_jax.pseudo_labels.reuse import GivenSelection, labeled_indices, open_given, read_given
-from ns_jax.pseudo_labels.rules import SELECTION_RULES, PseudoLabels, apply_rule
-from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies
+from ns_jax.pseudo_labels.chunks import Chunk, Labels, check_shard, read_labels
+from ns_jax.pseudo_labels.joined import Places
+from ns_jax.pseudo_labels.progress import Progress, question
+from ns_jax.pseudo_labels.reuse import GivenSelection, open_given, read_given
+from ns_jax.pseudo_labels.rules import SELECTION_RULES, apply_rule
+from ns_jax.pseudo_labels.selecting import write_copies, write_samples
+from ns_jax.pseudo_labels.store import LabelStore, Selection
+from ns_jax.pseudo_labels.survey import survey
 from ns_jax.run.inputs import check_classes, check_same_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
-from ns_jax.run.paths import IterationPaths
 from ns_jax.run.settings import selection_settings
-from ns_jax.run.sidecars import check_unchanged
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
 
@@ -61,7 +63,7 @@ def given_selection(iteration: Iteration, source: Source) -> GivenSelection | No
     """
     if iteration.selection_from is None:
         return None
-    given = read_given(iteration.selection_from, source)
+    given = read_given(iteration.selection_from, source, identity_of(source))
     class_names = read_metadata(iteration.teacher)["class_names"]
     check_same_classes(str(given.folder), given.class_names, f"the teacher {iteration.teacher}", class_names)
     return given
@@ -71,12 +73,9 @@ def run(iteration: Iteration) -> None:
     """Writes the copies of every pseudo-labeled image, and the manifest."""
     config, paths = iteration.config, iteration.paths
     if not Selection(paths.selection).is_whole():
-        rule, choose = chooser(iteration)
-        if LabelStore(paths.labels).is_complete():
-            check_unchanged(LabelStore(paths.labels))
-        on_process_zero(
-            lambda: select(paths, rule, choose, config.unlabeled_fraction, config.seed, iteration.fingerprints[0])
-        )
+        source = iteration.inputs.open("unlabeled")
+        given = given_selection(iteration, source)
+        on_process_zero(lambda: select(iteration, source, given))
     manifest = require_current(iteration).manifest()
     kept = list(zip(manifest["class_names"], manifest["per_class_after"], strict=True))
     empty = [name for name, count in kept if not count]
@@ -92,32 +91,6 @@ def run(iteration: Iteration) -> None:
             f"forget it (min_images_of_class={config.min_images_of_class}): label more images of it, or lower "
             f"min_confidence; delete {paths.selection} to select again"
         )
-
-
-def chooser(iteration: Iteration) -> tuple[str, Callable[[PseudoLabels], np.ndarray]]:
-    """What chooses among an iteration's labels: its name, and the function from labels to uint32 [N] copies.
-
-    Raises:
-      UserError: see `given_selection`. The function: no pseudo-label passes the rule.
-    """
-    config = iteration.config
-    source = iteration.inputs.open("unlabeled")
-    given, store = given_selection(iteration, source), LabelStore(iteration.paths.labels)
-
-    def by_rule(labels: PseudoLabels) -> np.ndarray:
-        settings = selection_settings(config)
-        settings = dataclasses.replace(settings, min_confidence=threshold(iteration))
-        copies = apply_rule(config.selection, labels, settings)
-        if not copies.any():
-            raise UserError(
-                f"no pseudo-label passes the rule {config.selection!r} with "
-                f"min_confidence={settings.min_confidence:g}: train a better teacher, or lower min_confidence"
-            )
-        return copies
-
-    if given is None:
-        return config.selection, by_rule
-    return f"as {given.folder}", lambda labels: given.copies_of(labeled_indices(store, source))
 
 
 def threshold(iteration: Iteration) -> float:
@@ -143,48 +116,82 @@ def threshold(iteration: Iteration) -> float:
     return max(config.min_confidence, confidence)
 
 
-def select(paths: IterationPaths, rule: str, choose: Callable, share: float, seed: int, made_by: str) -> None:
-    """Chooses among an iteration's labels and writes the selection.
+def select(iteration: Iteration, source: Source, given: GivenSelection | None) -> None:
+    """Chooses among an iteration's labels, in passes over their columns, and writes the selection.
 
     Args:
-      paths: of the iteration.
-      rule: what chooses, for the manifest.
-      choose: PseudoLabels to uint32 [N] copies.
-      share: of the chosen copies that is kept, drawn at random.
-      seed: of all random draws.
-      made_by: fingerprint of the config.
+      iteration: whose labels.
+      source: of the images.
+      given: the selection that is kept; None: the config's rule chooses.
 
     Raises:
-      UserError: the labels are not complete, or no image is chosen.
+      UserError: the labels are not complete or damaged, or no image is chosen.
     """
+    config, paths = iteration.config, iteration.paths
     store, selection = LabelStore(paths.labels), Selection(paths.selection)
     if not store.is_complete():
         raise UserError(f"{store.folder} is not complete: run the label stage first")
-    labels, of_labels = read_pseudo_labels(store, seed), store.manifest("counts")
-    copies = draw_share(choose(labels), labels.random, share)
-    if not copies.any():
-        raise UserError(f"no image of the selection is left at unlabeled_fraction={share:g}")
-    end = 0
-    for number, count in enumerate(of_labels["counts"]):
-        start, end = end, end + count
-        selection.write_shard(number, make_copies(store.read_shard(number)["id"], copies[start:end]))
-    per_class = lambda weights: np.bincount(labels.label, weights, labels.num_classes).astype(int).tolist()
-    digests = [file_sha256(selection.shard_path(number)) for number in range(len(of_labels["ranges"]))]
+    of_labels = store.manifest("counts", "ranges", "class_names", "teacher")
+    settings = selection_settings(config)
+    if given is None:
+        settings = dataclasses.replace(settings, min_confidence=threshold(iteration))
+    rule = config.selection if given is None else f"as {given.folder}"
+    identity, progress = identity_of(source), None
+    if given is None and config.selection in SELECTION_RULES:  # a rule of one's own may have changed since
+        asked = question(
+            labels=of_labels, settings=dataclasses.asdict(settings), rule=rule, share=config.unlabeled_fraction,
+            seed=config.seed,
+        )  # fmt: skip
+        progress = Progress(paths.selection / "progress.npz", asked)
+    labels = read_labels(store, config.seed, source.ids, progress)
+    seen = survey(labels, lambda chunk: check_chunk(store, chunk, of_labels))
+    if given is None:
+        choose = apply_rule(config.selection, labels, settings)
+    else:
+        places = Places(store, source.ids, identity)
+        choose = lambda chunk: given.copies_of(np.concatenate([places.indices(shard) for shard, _ in chunk.shards]))
+    written = write_copies(selection, store, labels, choose, config.unlabeled_fraction, progress)
+    if not written.copies:
+        require_choice(labels, choose, config, settings)
+    write_samples(selection, seen, store, source.ids)
     selection.write_manifest(
         {
-            "sha256": digests,
+            "sha256": [digest.tobytes().hex() for digest in written.sha256],
             "teacher": of_labels["teacher"],
-            "config": made_by,
+            "config": iteration.fingerprints[0],
             "ranges": of_labels["ranges"],
             "class_names": of_labels["class_names"],
+            "source_identity": identity,
             "rule": rule,
-            "pseudo_labels": len(copies),
-            "kept": int((copies > 0).sum()),
-            "copies": int(copies.sum()),
-            "per_class_before": per_class(None),
-            "per_class_after": per_class(copies),
+            "pseudo_labels": sum(of_labels["counts"]),
+            "kept": int(written.kept),
+            "copies": int(written.copies),
+            "per_class_before": seen.per_class.tolist(),
+            "per_class_after": written.per_class.tolist(),
+            "confidence_histogram": seen.histogram.tolist(),
+            "sum_of_confidence": float(seen.confidence),
         }
     )
+    if progress:
+        progress.clear()
+
+
+def require_choice(labels: Labels, choose: Callable[[Chunk], np.ndarray], config: ConfigDict, settings: Any) -> None:
+    """Raises UserError that says why a selection is empty: its rule, or the share that was drawn of it."""
+    if config.selection_from or any(labels.map(lambda chunk: bool(choose(chunk).any()))):
+        raise UserError(f"no image of the selection is left at unlabeled_fraction={config.unlabeled_fraction:g}")
+    raise UserError(
+        f"no pseudo-label passes the rule {config.selection!r} with min_confidence={settings.min_confidence:g}: train "
+        "a better teacher, or lower min_confidence"
+    )
+
+
+def check_chunk(store: LabelStore, chunk: Chunk, manifest: dict) -> None:
+    """Looks through the shards of a chunk before they are used. Raises UserError for one that is damaged."""
+    digests, num_classes = manifest.get("sha256"), len(manifest["class_names"])  # version 0.1 has no digests
+    for shard, _ in chunk.shards:
+        start, stop = manifest["ranges"][shard]
+        check_shard(store, shard, num_classes, stop - start, digests[shard] if digests else None)
 
 
 def check(iteration: Iteration) -> None:

@@ -20,7 +20,7 @@ from ns_jax.data.ops.check import check_augmentation
 from ns_jax.data.order import stream_order
 from ns_jax.data.pipeline import Probabilities, stream_seed, train_batches
 from ns_jax.data.sampling import class_prior, describe_draws, labels_of, training_draws
-from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import Stopped, UserError
 from ns_jax.experiment.fingerprint import made_by
 from ns_jax.inference.model import read
@@ -164,7 +164,7 @@ def open_lessons(iteration: Iteration, labeled: Source) -> Lessons:
         check_classes("the teacher", store.manifest()["class_names"], labeled)
         for sidecar in (store, selection):
             check_unchanged(sidecar)
-        table = TrainingTable(store, selection, unlabeled.ids)
+        table = TrainingTable(store, selection, unlabeled.ids, identity_of(unlabeled))
         probabilities = Probabilities(table.probabilities, table.num_classes, is_bucket(store.folder))
         return Lessons(Examples(unlabeled, table.copies), probabilities, None)
     predictor = make_teacher(iteration)

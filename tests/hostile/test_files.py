@@ -24,11 +24,15 @@ from ns_jax.experiment.saved import load_config, save_config
 from ns_jax.inference.run_folder import result_of_run
 from ns_jax.interop import formats
 from ns_jax.models.registry import get_architecture
-from ns_jax.pseudo_labels.check import labels_problem
-from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records
+from ns_jax.pseudo_labels.check import values_problem
+from ns_jax.pseudo_labels.chunks import read_labels as read_store
+from ns_jax.pseudo_labels.selecting import SAMPLES, read_samples, write_samples
+from ns_jax.pseudo_labels.store import LabelStore, Selection, Writing
+from ns_jax.pseudo_labels.survey import survey
 from tests.hostile.mutations import mutate
 from tests.interop.torch_files import legacy_file, state_dict_file, zip_file
 from tests.interop.weights import random_artifact
+from tests.pseudo_labels import version_0_1
 from tests.tiny_model import TINY
 
 MOST_SECONDS, MOST_MIB = 20, 500
@@ -79,21 +83,44 @@ def artifact_file(name: str, read: Callable) -> Format:
     return Format(write, lambda path: read(path.parent))
 
 
-def write_labels(folder):
-    store = LabelStore(folder)
-    store.write_shard(0, make_records(IDS, np.eye(3, dtype=np.float32)))
+def write_labels(folder, top_k: int = 0):
+    store = LabelStore(folder, Writing([(0, 3)], lambda indices: IDS[indices], True, top_k))
+    store.write_labels(0, IDS, np.eye(3, dtype=np.float32))
     return store.shard_path(0)
 
 
+def write_old_labels(folder):
+    version_0_1.write_labels(LabelStore(folder), 0, IDS, np.eye(3, dtype=np.float32))
+    return folder / "shard-00000.npy"
+
+
+def write_probabilities(folder):
+    write_labels(folder, top_k=2)
+    return LabelStore(folder).probabilities_path(0)
+
+
 def read_labels(path):
-    if problem := labels_problem(LabelStore(path.parent).read_shard(0), 3):
+    if problem := values_problem(LabelStore(path.parent).read_shard(0), 3, 3):
         raise UserError(problem)
 
 
 def write_selection(folder):
     selection = Selection(folder)
-    selection.write_shard(0, make_copies(IDS, np.ones(3)))
+    selection.write_copies(0, np.array([1, 0, 300], np.uint32))
     return selection.shard_path(0)
+
+
+def write_old_selection(folder):
+    Selection(folder).write_records(0, IDS, np.ones(3))
+    return folder / "shard-00000.npy"
+
+
+def write_samples_file(folder):
+    write_labels(folder / "labels")
+    store, selection = LabelStore(folder / "labels"), Selection(folder)
+    store.write_manifest({"ranges": [[0, 3]], "class_names": ["a", "b", "c"]})
+    write_samples(selection, survey(read_store(store, 0)), store)
+    return folder / SAMPLES
 
 
 def write_manifest(folder):
@@ -121,7 +148,11 @@ FORMATS = {
     "pth": foreign("pth", "w.pth", lambda path: path.write_bytes(state_dict_file(ARRAYS, zip_file))),
     "pth of old": foreign("pth", "w.pth", lambda path: path.write_bytes(state_dict_file(ARRAYS, legacy_file))),
     "pseudo-labels": Format(write_labels, read_labels),
-    "selection": Format(write_selection, lambda path: Selection(path.parent).read_shard(0)),
+    "pseudo-labels of version 0.1": Format(write_old_labels, read_labels),
+    "probabilities": Format(write_probabilities, lambda path: LabelStore(path.parent).check_files(0)),
+    "selection": Format(write_selection, lambda path: Selection(path.parent).read_copies(0)),
+    "selection of version 0.1": Format(write_old_selection, lambda path: Selection(path.parent).read_copies(0)),
+    "samples of a selection": Format(write_samples_file, lambda path: read_samples(Selection(path.parent))),
     "manifest": Format(write_manifest, lambda path: LabelStore(path.parent).manifest()),
     "config.json": Format(write_config, load_config),
     "choice.json": Format(write_choice, lambda path: result_of_run(path.parent)),

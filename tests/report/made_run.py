@@ -11,7 +11,10 @@ from ns_jax.evaluators.metrics import classification_metrics
 from ns_jax.evaluators.predictions import Predictions, write_predictions
 from ns_jax.experiment.saved import save_config
 from ns_jax.files import write_json
-from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records
+from ns_jax.pseudo_labels.chunks import read_labels
+from ns_jax.pseudo_labels.selecting import write_samples
+from ns_jax.pseudo_labels.store import LabelStore, Selection
+from ns_jax.pseudo_labels.survey import survey
 from tests.data.sources.test_sources import write_image
 
 CLASSES = ("cat", "dög & <b>bone</b>", "owl")
@@ -91,17 +94,18 @@ def read_test(source: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_labels(iteration: epath.Path, ids: np.ndarray) -> None:
-    """Pseudo-labels in two shards, of which the selection kept two thirds, in another order."""
+    """Pseudo-labels in two shards, of which the selection kept two thirds."""
     probs = probabilities(np.arange(UNLABELED) % 2, 1.0, 7)
     store, selection = LabelStore(iteration / "labels"), Selection(iteration / "selection")
     ranges = [[0, 40], [40, UNLABELED]]
     for shard, (start, stop) in enumerate(ranges):
-        store.write_shard(shard, make_records(ids[start:stop], probs[start:stop]))
-        copies = (np.arange(start, stop) % 3).astype(np.uint32)
-        selection.write_shard(shard, make_copies(ids[start:stop][::-1], copies[::-1]))
-    before = np.bincount(probs.argmax(1), minlength=len(CLASSES))
+        store.write_labels(shard, ids[start:stop], probs[start:stop])
+        selection.write_copies(shard, (np.arange(start, stop) % 3).astype(np.uint32))
     store.write_manifest({"ranges": ranges, "class_names": list(CLASSES), "teacher": "of the teacher"})
+    seen = survey(read_labels(store, 0))
+    write_samples(selection, seen, store)
     selection.write_manifest(
-        {"class_names": list(CLASSES), "per_class_before": before.tolist(), "per_class_after": [30, 30, 0],
-         "pseudo_labels": UNLABELED, "kept": 40, "copies": 60}
+        {"class_names": list(CLASSES), "per_class_before": seen.per_class.tolist(), "per_class_after": [30, 30, 0],
+         "pseudo_labels": UNLABELED, "kept": 40, "copies": 60, "confidence_histogram": seen.histogram.tolist(),
+         "sum_of_confidence": float(seen.confidence)}
     )  # fmt: skip

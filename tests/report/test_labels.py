@@ -31,10 +31,11 @@ def test_labels_as_csv_and_parquet(made_run, tmp_path):
     rows, parquet = read_csv(report / "labels.csv"), pyarrow.parquet.read_table(report / "labels.parquet").to_pylist()
     assert list(rows[0]) == list(parquet[0]) == list(labels.COLUMNS)
     store = LabelStore(made_run / "iteration_1" / "labels")
-    records = np.concatenate([store.read_shard(shard) for shard in (0, 1)])
-    for number, (row, same, record) in enumerate(zip(rows, parquet, records, strict=True)):
-        probs = record["probs"].astype(np.float64) / record["probs"].astype(np.float64).sum()
-        assert row["path"] == same["path"] == record["id"].decode()
+    stored = np.concatenate([store.read_probabilities(shard) for shard in (0, 1)]).astype(np.float64)
+    ids = np.concatenate([store.read_shard(shard).ids for shard in (0, 1)])
+    for number, (row, same, answer, name) in enumerate(zip(rows, parquet, stored, ids, strict=True)):
+        probs = answer / answer.sum()
+        assert row["path"] == same["path"] == name.decode()
         assert row["label"] == same["label"] == CLASSES[probs.argmax()]
         assert row["runner_up"] == same["runner_up"] == CLASSES[np.argsort(probs)[-2]]
         assert float(row["confidence"]) == pytest.approx(same["confidence"], rel=1e-5)
@@ -112,16 +113,15 @@ def test_what_to_label_next(made_run, tmp_path, monkeypatch):
     monkeypatch.setattr(label_next, "pooled_features", lambda model, collected, ids: features)
     assert label_next.label_next(run, 10) == (10, True)
     rows = read_csv(run / "report" / "label_next.csv")
-    candidates = {row["id"].decode(): row for row in np.concatenate([_records(run, 0), _records(run, 1)])}
+    store, label_of = LabelStore(run / "iteration_1" / "labels"), {}
+    for shard in (0, 1):
+        columns = store.read_shard(shard)
+        label_of |= dict(zip(columns.ids.tolist(), columns["label"].tolist(), strict=True))
     for row in rows:
-        assert CLASSES[candidates[row["path"]]["label"]] == row["predicted"]
+        assert CLASSES[label_of[row["path"].encode()]] == row["predicted"]
     assert len({row["cluster"] for row in rows}) == 2
     made = (run / "report" / "label_next.html").read_text()
     assert made.count("<img") == 10 and "10 of 60 unlabeled images" in made
-
-
-def _records(run, shard: int) -> np.ndarray:
-    return LabelStore(run / "iteration_1" / "labels").read_shard(shard)
 
 
 def test_without_a_model_classes_alone_count(made_run, tmp_path, capsys):

@@ -13,11 +13,12 @@ from ns_jax.configs import mnist5k
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
 from ns_jax.experiment.saved import save_config
-from ns_jax.pseudo_labels.store import LabelStore, Selection, make_copies, make_records
+from ns_jax.pseudo_labels.store import LabelStore, Selection
 from ns_jax.report import write
 from ns_jax.report.collect import collect_run
 from ns_jax.report.results import numbers_table, results_table, wilson_interval
 from tests.data.sources.test_sources import write_image
+from tests.pseudo_labels import version_0_1
 
 CLASSES = ("cat", "dog", "owl")
 COUNT = 60
@@ -56,8 +57,8 @@ def run_folder(tmp_path_factory):
     ranges = [[0, 40], [40, COUNT]]
     store, selection = LabelStore(student / "labels"), Selection(student / "selection")
     for shard, (start, stop) in enumerate(ranges):
-        store.write_shard(shard, make_records(ids[start:stop], probs[start:stop]))
-        selection.write_shard(shard, make_copies(ids[start:stop], np.ones(stop - start, np.uint32)))
+        version_0_1.write_labels(store, shard, ids[start:stop], probs[start:stop])
+        selection.write_records(shard, ids[start:stop], np.ones(stop - start, np.uint32))
     store.write_manifest({"ranges": ranges, "class_names": list(CLASSES)})
     selection.write_manifest({"per_class_before": [30, 18, 12], "per_class_after": [20, 20, 20]})
     return folder, probs
@@ -69,8 +70,12 @@ def test_a_run_is_collected_from_its_folder(run_folder):
     assert (teacher.name, student.name) == ("iteration_0", "iteration_1")
     assert teacher.labels is None and teacher.unlabeled == ""
     assert list(student.evaluations) == ["own", "test"] and student.evaluations["test"]["correct"] == 936
-    np.testing.assert_array_equal(student.labels.confidence, probs.max(1))
-    np.testing.assert_array_equal(student.labels.label, probs.argmax(1))
+    np.testing.assert_array_equal(student.labels.histogram, np.histogram(probs.max(1), np.linspace(0, 1, 51))[0])
+    assert student.labels.count == COUNT and student.labels.mean_confidence == pytest.approx(probs.max(1).mean())
+    records, ids = student.labels.samples["random"]  # of so few images all
+    np.testing.assert_array_equal(records["confidence"], probs.max(1)[records["index"]])
+    np.testing.assert_array_equal(records["label"], probs.argmax(1)[records["index"]])
+    assert sorted(ids) == [b"%03d.png" % number for number in range(COUNT)]
     assert student.labels.class_names == list(CLASSES)
     assert student.labels.selection["per_class_after"] == [20, 20, 20]
 

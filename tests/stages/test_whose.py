@@ -98,11 +98,13 @@ def test_a_model_and_checkpoints_of_another_config_are_not_adopted(adopted, teac
         orchestrate.run(other(teacher), adopted)
 
 
-@pytest.mark.parametrize("folder", ["labels", "selection"])
-def test_a_flipped_bit_is_noticed_and_mended(run, teacher, tmp_path, folder):
+@pytest.mark.parametrize(
+    "name", ["labels/shard-00000.npy", "labels/shard-00000.probs.npy", "selection/shard-00000.npy"]
+)
+def test_a_flipped_bit_is_noticed_and_mended(run, teacher, tmp_path, name):
     workdir = epath.Path(tmp_path) / "w"
     shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("model", "checkpoints"))
-    path = workdir / folder / "shard-00000.npy"
+    path = workdir / name
     before = path.read_bytes()
     path.write_bytes(before[:-40] + bytes([before[-40] ^ 1]) + before[-39:])
     with pytest.raises(UserError, match=f"{path} is damaged .its SHA-256 .* delete it and run again, with all stages"):

@@ -157,11 +157,12 @@ def reliability(caption: str, curves: dict[str, dict[str, np.ndarray]]) -> Marku
     return drawn.html
 
 
-def histograms(caption: str, values: dict[str, np.ndarray], threshold: float, x_label: str) -> Markup:
-    """Outlines of histograms over [0, 1]; `threshold` is a vertical line."""
+def histograms(caption: str, counts: dict[str, np.ndarray], threshold: float, x_label: str) -> Markup:
+    """Outlines of histograms over [0, 1], of the counts in as many equal bins; `threshold` is a vertical line."""
     with chart(caption) as drawn:
-        for name, of_name in values.items():
-            drawn.axis.hist(of_name, bins=np.linspace(0, 1, 51), histtype="step", linewidth=1.5, label=name)
+        for name, of_name in counts.items():
+            bins = np.linspace(0, 1, len(of_name) + 1)
+            drawn.axis.hist(bins[:-1], bins=bins, weights=of_name, histtype="step", linewidth=1.5, label=name)
         if threshold > 0:
             drawn.axis.axvline(threshold, color=COLORS[-1], linestyle="--", label=f"kept above {threshold:g}")
         drawn.axis.set_xlabel(x_label)

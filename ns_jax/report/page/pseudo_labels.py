@@ -39,7 +39,7 @@ def section(run: PageRun) -> Markup:
             ),
             charts.histograms(
                 "How sure the teachers were of the unlabeled images",
-                {f"for {student.title}": student.collected.labels.confidence for student in students},
+                {f"for {student.title}": student.collected.labels.histogram for student in students},
                 last.collected.min_confidence,
                 "confidence",
             ),
@@ -63,7 +63,7 @@ def yield_of_students(students: list[PageIteration]) -> Markup:
     for student in students:
         labels = student.collected.labels
         selection = labels.selection
-        count = len(labels.label)
+        count = labels.count
         kept, copies = selection.get("kept"), int(np.sum(selection["per_class_after"]))
         rows.append(
             [
@@ -71,7 +71,7 @@ def yield_of_students(students: list[PageIteration]) -> Markup:
                 f"{count:,}",
                 "-" if kept is None else f"{kept:,} ({100 * kept / max(1, count):.0f} %)",
                 f"{copies:,}",
-                f"{100 * np.mean(labels.confidence):.1f} %" if count else "-",
+                f"{100 * labels.mean_confidence:.1f} %" if count else "-",
             ]
         )
     header = ["iteration", "pseudo-labels", "kept", "with copies", "mean confidence"]

@@ -7,7 +7,8 @@ import numpy as np
 from ns_jax.artifact.class_names import readable_name
 from ns_jax.errors import UserError
 from ns_jax.evaluators.predictions import Predictions
-from ns_jax.report.collect import CollectedIteration, CollectedLabels
+from ns_jax.pseudo_labels.survey import KINDS
+from ns_jax.report.collect import CollectedIteration
 from ns_jax.report.images import Album, Thumbnail, thumbnails
 from ns_jax.report.page.markup import Markup, element, join, paragraph
 from ns_jax.report.page.run_data import PageRun
@@ -29,24 +30,30 @@ def unlabeled_sheets(run: PageRun) -> list[Markup]:
     labels = last.collected.labels
     name = run.teacher_of(last)
     teacher = name.title if name else "the teacher"
+    records, ids = (np.concatenate(parts) for parts in zip(*(labels.samples[kind] for kind in KINDS[:2]), strict=True))
+    num_surest = len(labels.samples["surest"][0])
     rows = {
-        f"Unlabeled images of which {teacher} is surest, the classes in turn": surest(labels),
-        f"Unlabeled images of which {teacher} is least sure": np.argsort(labels.confidence, kind="stable")[:COUNT],
+        f"Unlabeled images of which {teacher} is surest, the classes in turn": surest(records[:num_surest]),
+        f"Unlabeled images of which {teacher} is least sure": num_surest + least_sure(records[num_surest:]),
     }
 
     def lines(place: int) -> tuple[str, ...]:
-        return (f"{readable_name(labels.class_names[labels.label[place]])} {labels.confidence[place]:.2f}",)
+        record = records[place]
+        return (f"{readable_name(labels.class_names[record['label']])} {record['confidence']:.2f}",)
 
-    return sheets_of(last.collected.unlabeled, last.collected, labels.ids, rows, lines)
+    return sheets_of(last.collected.unlabeled, last.collected, ids, rows, lines, records["index"])
 
 
-def surest(labels: CollectedLabels) -> np.ndarray:
-    """Places of the surest pseudo-labels: of each class the surest, then of each the second, and so on."""
-    order = np.argsort(-labels.confidence, kind="stable")
-    by_class = order[np.argsort(labels.label[order], kind="stable")]
-    first = np.searchsorted(labels.label[by_class], labels.label[by_class])
-    rank = np.arange(len(by_class)) - first
-    return by_class[np.lexsort((-labels.confidence[by_class], rank))][:COUNT]
+def surest(records: np.ndarray) -> np.ndarray:
+    """Places among records of the surest: of each class the surest, then of each the second, and so on."""
+    first = np.searchsorted(records["label"], records["label"])
+    rank = np.arange(len(records)) - first
+    return np.lexsort((-records["confidence"], rank))[:COUNT]
+
+
+def least_sure(records: np.ndarray) -> np.ndarray:
+    """Places among records of the least sure of all classes."""
+    return np.lexsort((records["place"], records["confidence"]))[:COUNT]
 
 
 def test_sheets(run: PageRun) -> list[Markup]:
@@ -94,14 +101,23 @@ def sheets_of(
     ids: np.ndarray,
     rows: dict[str, np.ndarray],
     lines: Callable[[int], tuple[str, ...]],
+    likely: np.ndarray | None = None,
 ) -> list[Markup]:
-    """A sheet for each caption with its places in `ids`; a line instead where the source gives no images."""
+    """A sheet for each caption with its places in `ids`; a line instead where the source gives no images.
+
+    `likely` is int64, where the images were when they were labeled.
+    """
     if not any(len(places) for places in rows.values()):
         return []
     try:
         album = Album(source, collected.data_dir, collected.exif_orientation)
         return [
-            sheet(caption, thumbnails(album, ids[places], [lines(place) for place in places]))
+            sheet(
+                caption,
+                thumbnails(
+                    album, ids[places], [lines(place) for place in places], None if likely is None else likely[places]
+                ),
+            )
             for caption, places in rows.items()
             if len(places)
         ]
