@@ -1,6 +1,7 @@
 """The selected pseudo-labels, joined to the images that they belong to."""
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from ns_jax.buckets import is_bucket
 from ns_jax.pseudo_labels.copies import CopiesIndex
 from ns_jax.pseudo_labels.joined import Joined
+from ns_jax.pseudo_labels.remote import RemoteProbabilities
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 
 REMOTE_READS = 64  # shards in a bucket that are read from at the same time
@@ -41,6 +43,7 @@ class TrainingTable:
         joined, self._store = Joined(store, selection, source_ids, identity), store
         self.num_classes = len(store.manifest("class_names")["class_names"])
         self._starts = np.array([start for start, _ in joined.ranges], np.int64)
+        self._remote = RemoteProbabilities()
         self._rows: dict[int, np.ndarray] = {}  # int32 row of each image, of shards whose rows are not the images
         most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
         self.copies = CopiesIndex(self._copies_of_images(joined, selection, most), joined.ranges[-1][1])
@@ -62,6 +65,13 @@ class TrainingTable:
                 copies = of_images
             yield copies
 
+    def _read(self, shard: int, rows: np.ndarray) -> np.ndarray:
+        """As `LabelStore.read_probabilities`; of a file in a bucket only the rows."""
+        if is_bucket(self._store.folder):
+            with contextlib.suppress(FileNotFoundError):  # of version 0.1, or the store says what is missing
+                return self._remote.read(self._store.probabilities_path(shard), rows)
+        return self._store.read_probabilities(shard, rows)
+
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of images with a pseudo-label, int64 [N] into the source: float32 [N, classes].
 
@@ -76,7 +86,7 @@ class TrainingTable:
             rows = images[places] - self._starts[shard]
             if shard in self._rows:
                 rows = self._rows[shard][rows].astype(np.int64)
-            probs[places] = self._store.read_probabilities(shard, rows)
+            probs[places] = self._read(shard, rows)
 
         numbers = np.unique(shards).tolist()
         if len(numbers) > 1 and is_bucket(self._store.folder):
