@@ -4,7 +4,7 @@
 
 The shards of images are empty files with an index that claims 10,000 images in each; reading one gives a made JPEG. The
 label store and the selection have all their files, most of them links to a few. A fresh process opens the source,
-joins, and trains on the first batch of 224 images in either order: seconds, and memory beyond that of its modules.
+joins, and makes the first batch of 224 images in either order: seconds, and memory beyond that of its modules.
 """
 
 import os
@@ -77,7 +77,7 @@ def memory() -> int:
 
 
 def print_opening(folder: str, name: str) -> None:
-    """Prints, of each step, its name, its seconds and the most MB so far beyond those of the modules."""
+    """Prints, of each step, its name, its seconds, those of CPU, and the most MB so far beyond those of the modules."""
     import tensorflow as tf
 
     from ns_jax.data.ops.registry import Augmentation
@@ -96,9 +96,10 @@ def print_opening(folder: str, name: str) -> None:
     before = memory()
 
     def step(title: str, do: Callable[[], Any]) -> Any:
-        begin = time.perf_counter()
+        begin, processor = time.perf_counter(), time.process_time()
         result = do()
-        print(f"{title}|{time.perf_counter() - begin:.2f}|{(memory() - before) / 1e6:.0f}", flush=True)
+        seconds, processor = time.perf_counter() - begin, time.process_time() - processor
+        print(f"{title}|{seconds:.2f}|{processor:.2f}|{(memory() - before) / 1e6:.0f}", flush=True)
         return result
 
     source = step("open", lambda: open_source(name, labels=False))
@@ -163,7 +164,7 @@ def main(argv) -> None:
     *steps, last = done.stdout.strip().splitlines()
     images, copies, looking_up, reading = last.split()
     title = f"{int(images):,} images, {int(copies):,} copies"
-    print(markdown_table([title, "seconds", "MB"], [line.split("|") for line in steps]))
+    print(markdown_table([title, "seconds", "of CPU", "MB"], [line.split("|") for line in steps]))
     print(f"{ROWS} look-ups take {looking_up} ms, the probabilities of so many random images {reading} ms")
 
 
