@@ -126,8 +126,8 @@ def select(store: LabelStore, selection: Selection, case: Case, threads: int) ->
     labels = dataclasses.replace(labels, threads=threads)
 
     def check(chunk) -> None:
-        for shard, count in chunk.shards:
-            check_shard(store, shard, labels.num_classes, count, manifest["sha256"][shard])
+        for shard, columns in chunk.shards:
+            check_shard(store, shard, columns, labels.num_classes, len(columns), manifest["sha256"][shard])
 
     times = [time.perf_counter()]
     seen = survey(labels, check)
