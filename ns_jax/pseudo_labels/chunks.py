@@ -12,6 +12,7 @@ import numpy as np
 
 from ns_jax.buckets import is_bucket
 from ns_jax.pseudo_labels.check import values_problem
+from ns_jax.pseudo_labels.columns import Columns
 from ns_jax.pseudo_labels.draws import draw_by_id, draw_by_index
 from ns_jax.pseudo_labels.joined import ids_of
 from ns_jax.pseudo_labels.progress import Arrays, Progress
@@ -31,7 +32,7 @@ class Chunk:
       count: how many they are, n.
       column: name to the column [n], see `ns_jax.pseudo_labels.columns.columns_of`: `chunk["label"]`.
       draw: bool [n] or None for all, to the random numbers of those images, uint64.
-      shards: (number of the shard, its number of pseudo-labels) of each part of the chunk.
+      shards: number of the shard, and its columns, of each part of the chunk.
       probabilities: without arguments, begins a pass over the probabilities in parts float32 [.., classes].
     """
 
@@ -39,7 +40,7 @@ class Chunk:
     count: int
     column: Callable[[str], np.ndarray]
     draw: Callable[[np.ndarray | None], np.ndarray]
-    shards: tuple[tuple[int, int], ...] = ()
+    shards: tuple[tuple[int, Columns], ...] = ()
     probabilities: Callable[[], Iterator[np.ndarray]] = lambda: iter(())
 
     def __len__(self) -> int:
@@ -161,17 +162,25 @@ def _read_chunk(store: LabelStore, shards: range, ranges: list, counts: list[int
         for shard in shards:
             yield store.read_probabilities(shard)
 
-    sizes = tuple((shard, counts[shard]) for shard in shards)
-    return Chunk(start, sum(counts[shard] for shard in shards), column, draw, sizes, probabilities)
+    return Chunk(
+        start,
+        sum(counts[shard] for shard in shards),
+        column,
+        draw,
+        tuple(zip(shards, of_shards, strict=True)),
+        probabilities,
+    )
 
 
-def check_shard(store: LabelStore, shard: int, num_classes: int, num_rows: int, sha256: str | None) -> None:
+def check_shard(
+    store: LabelStore, shard: int, columns: Columns, num_classes: int, num_rows: int, sha256: str | None
+) -> None:
     """Looks through the columns of a shard before they are used.
 
     Raises:
       UserError: they are damaged, cannot be, or are not those of which the manifest has the SHA-256.
     """
-    if problem := values_problem(store.read_shard(shard), num_classes, num_rows):
+    if problem := values_problem(columns, num_classes, num_rows):
         raise store.damaged(shard, problem)
     if sha256 is not None:
         with store.shard_path(shard).open("rb") as file:

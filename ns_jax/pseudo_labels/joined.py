@@ -76,9 +76,9 @@ class Places:
         """Ids of the source's images of a shard, as they are now."""
         return self.source_ids(np.arange(*self.ranges[shard], dtype=np.int64))
 
-    def indices(self, shard: int) -> np.ndarray:
+    def indices(self, shard: int, columns: Columns) -> np.ndarray:
         """Index in the source of each pseudo-label of a shard, int64 [n]. Raises UserError: see `of_labels`."""
-        return self.ranges[shard][0] + self.of_labels(shard, self.store.read_shard(shard))
+        return self.ranges[shard][0] + self.of_labels(shard, columns)
 
     def of_labels(self, shard: int, columns: Columns) -> np.ndarray:
         """The place of each pseudo-label's image among those of the shard, int64 [n].

@@ -69,10 +69,10 @@ def write_copies(
             chosen = copies > 0
             copies[chosen] = draw_share(copies[chosen], chunk.random(chosen), share)
         end, digests = 0, []
-        for shard, count in chunk.shards:
-            start, end = end, end + count
+        for shard, columns in chunk.shards:
+            start, end = end, end + len(columns)
             first, stop = ranges[shard]
-            written = _write_shard(selection, shard, copies[start:end], store.read_shard(shard), stop - first)
+            written = _write_shard(selection, shard, copies[start:end], columns, stop - first)
             digests.append((shard, written))
         per_class = np.bincount(chunk["label"], copies, labels.num_classes).astype(np.int64)
         return per_class, int(np.count_nonzero(copies)), digests

@@ -149,7 +149,7 @@ def select(iteration: Iteration, source: Source, given: GivenSelection | None) -
         choose = apply_rule(config.selection, labels, settings)
     else:
         places = Places(store, source.ids, identity)
-        choose = lambda chunk: given.copies_of(np.concatenate([places.indices(shard) for shard, _ in chunk.shards]))
+        choose = lambda chunk: given.copies_of(np.concatenate([places.indices(*part) for part in chunk.shards]))
     written = write_copies(selection, store, labels, choose, config.unlabeled_fraction, progress)
     if not written.copies:
         require_choice(labels, choose, config, settings)
@@ -189,9 +189,9 @@ def require_choice(labels: Labels, choose: Callable[[Chunk], np.ndarray], config
 def check_chunk(store: LabelStore, chunk: Chunk, manifest: dict) -> None:
     """Looks through the shards of a chunk before they are used. Raises UserError for one that is damaged."""
     digests, num_classes = manifest.get("sha256"), len(manifest["class_names"])  # version 0.1 has no digests
-    for shard, _ in chunk.shards:
+    for shard, columns in chunk.shards:
         start, stop = manifest["ranges"][shard]
-        check_shard(store, shard, num_classes, stop - start, digests[shard] if digests else None)
+        check_shard(store, shard, columns, num_classes, stop - start, digests[shard] if digests else None)
 
 
 def check(iteration: Iteration) -> None:
