@@ -23,10 +23,11 @@ READ_PER_SECOND = {"arrayrecord": 7800, "tfds": 7800, "tfrecord": 18_400, "wds":
 BUCKET_READS = 5000  # object reads a second that a bucket begins with: cloud.google.com/storage/docs/request-rate
 # Bytes of host memory (measured: `folder:` of a million files at its peak; 300 million images in 30,000 shards).
 BYTES_OF_FILE, BYTES_OF_IMAGE_IN_SHARD = 983, 52e6 / 300e6
-BYTES_OF_DRAW = 3 * 8 + 8  # of a drawn image: its index, shard and record, and the pipeline's own copy of the index
-BYTES_OF_DRAW_AT_PEAK = 3 * 8  # while these are joined
+BYTES_OF_DRAW = 2 * 8  # of a labeled image: its index, and the pipeline's own copy of it
+BYTES_OF_COPIES = 1 + 8 / 128  # of an unlabeled image, see `CopiesIndex`
 # Batches of a host in flight, as ns_jax/data/pipeline.py has them: fetched ahead, being made, and on their way.
 TRAINING_BATCHES, EVALUATION_BATCHES, READ_TOGETHER = 4 + 2, 2 + 2, 32
+LANES, READ_AT_ONCE = 256, 16 << 20  # as ns_jax/data/order.py and ns_jax/data/shards/formats.py have them
 TRAINING = ("train", "finetune")
 
 
@@ -103,9 +104,16 @@ def plan_input(
         gives=min(by_cores, by_reading),
         limit=limit,
         megabytes=needed * image_bytes / 1e6,
-        requests=needed * topology.hosts * (1 + with_labels),
+        requests=needed * topology.hosts * _requests(stored, with_labels, estimate.stage, config, image_bytes),
         threads=threads,
     )
+
+
+def _requests(stored: float, with_labels: float, stage: str, config: ConfigDict, image_bytes: int) -> float:
+    """Requests to a bucket for an image, on average; `stored` and `with_labels` are shares of the images."""
+    if stage == "train" and config.data.order == "lanes":  # in sequence, and the probabilities of a shard together
+        return 1 - stored + stored * image_bytes / READ_AT_ONCE
+    return 1 + with_labels
 
 
 def _parts(stage: str, config: ConfigDict) -> list[tuple[str, float, bool]]:
@@ -139,8 +147,11 @@ def host_memory(
 ) -> dict[str, int]:
     """{what: bytes} that a host holds at most, of its images, their draws and the models; Python's own not counted."""
     memory = {"index of the images": _index_bytes(config, counts)}
-    draws = _draws(config, counts)
-    memory["draws of training"] = draws * (BYTES_OF_DRAW + (BYTES_OF_DRAW_AT_PEAK if config.data.unlabeled else 0))
+    of_unlabeled = counts.unlabeled * BYTES_OF_COPIES if config.data.unlabeled else 0
+    memory["draws of training"] = round(counts.labeled * BYTES_OF_DRAW + of_unlabeled)
+    if config.data.unlabeled and config.data.order == "lanes":
+        lanes = math.gcd(unlabeled_batch_size(config), LANES) / topology.hosts
+        memory["windows of lanes"] = round((lanes + 1) * config.data.window * image_bytes)
     memory["images in flight"] = max(
         (_in_flight(estimate, topology, image_bytes) for estimate in estimates if estimate.resolution), default=0
     )
@@ -163,15 +174,6 @@ def _index_bytes(config: ConfigDict, counts: Counts) -> int:
             in_shards = source_kind(name) in READ_PER_SECOND
             total += images * (BYTES_OF_IMAGE_IN_SHARD if in_shards else BYTES_OF_FILE)
     return round(total)
-
-
-def _draws(config: ConfigDict, counts: Counts) -> int:
-    """Images of an epoch, copies counted."""
-    if not config.data.unlabeled:
-        return counts.labeled
-    selected = counts.selected if config.selection_from else counts.unlabeled
-    copies = config.images_per_class * counts.classes or selected
-    return counts.labeled + round(copies * config.unlabeled_fraction)
 
 
 def _in_flight(estimate: Estimate, topology: Topology, image_bytes: int) -> int:

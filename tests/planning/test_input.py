@@ -74,7 +74,7 @@ def test_memory_of_a_host():
         short = shortages([], memory, config, topology, counts)
         assert len(short) == lines
         assert all("ns_jax.pack" in line and line.startswith("host memory: 3") for line in short)
-    assert memory["draws of training"] == pytest.approx((130e6 + 1.28e6) * 56, rel=0.01)
+    assert memory["draws of training"] == pytest.approx(300e6 * 1.0625 + 1.28e6 * 16, rel=0.01)
     assert label_store_bytes(config, counts) == 81_000_000 * 2027
     assert label_store_bytes(supervised(), counts) == 0
 
@@ -87,3 +87,8 @@ def test_a_bucket_has_a_rate():
     part = plan_input(step_of_a_second(), config, V3, 0.5, 110_000)
     (line,) = shortages([part], {}, config, V3, Counts())
     assert line.startswith("train: 116,736 reads/s are needed where a bucket begins with 5,000")
+    config.data.order = "lanes"
+    part = plan_input(step_of_a_second(), config, V3, 0.5, 110_000)
+    assert part.requests < 5000 and shortages([part], {}, config, V3, Counts()) == []
+    memory = host_memory([], config, V3, Counts(), 110_000)
+    assert memory["windows of lanes"] == 2 * 10_000 * 110_000  # of 256 hosts, as many as lanes
