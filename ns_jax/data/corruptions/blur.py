@@ -103,7 +103,7 @@ def zoom_in(image: np.ndarray, factor: float) -> np.ndarray:
 
 @functools.cache
 def zoom_matrices(size: int, stop: float, step: float) -> np.ndarray:
-    """What `zoom_in` does to the rows of an image, by each factor from 1 to `stop` (excluded): float32 [F, size, size]."""
+    """What `zoom_in` does to an image's rows, by each factor from 1 to `stop` (excluded): float32 [F, size, size]."""
     matrices = []
     for factor in np.arange(1, stop, step):
         part = int(np.ceil(size / factor))
