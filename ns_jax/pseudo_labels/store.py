@@ -121,6 +121,16 @@ class LabelStore(Sidecar):
 
     fields = LABEL_FIELDS
 
+    def write_labels(self, shard: int, ids: np.ndarray, probs: np.ndarray) -> None:
+        """Writes the pseudo-labels of a shard: all of it or nothing, the same bytes whoever writes them.
+
+        Args:
+          shard: its number.
+          ids: byte strings [N], in the order of the source.
+          probs: float32 [N, classes].
+        """
+        self.write_shard(shard, make_records(ids, probs))
+
 
 class Selection(Sidecar):
     """Which pseudo-labeled images a student trains on, and how often: records {id, copies}."""

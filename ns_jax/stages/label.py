@@ -16,7 +16,7 @@ from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import check_divides
 from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.reuse import fingerprint, open_given
-from ns_jax.pseudo_labels.store import LabelStore, make_records, shard_ranges
+from ns_jax.pseudo_labels.store import LabelStore, shard_ranges
 from ns_jax.registry import is_import_path
 from ns_jax.report.progress import StageProgress
 from ns_jax.run.inputs import check_classes
@@ -170,7 +170,7 @@ def label_shards(
                 probs = _predict_all(predictor, source, in_shard[shard], num_batches, shard)
                 if temperature != 1:
                     probs = apply_temperature(probs, temperature)
-                store.write_shard(shard, make_records(source.ids(in_shard[shard]), probs))
+                store.write_labels(shard, source.ids(in_shard[shard]), probs)
             else:
                 for _ in predictor(source, readable[:0], num_batches):
                     pass

@@ -64,9 +64,9 @@ class Store:
     def has_shard(self, shard: int) -> bool:
         return shard in self.there
 
-    def write_shard(self, shard: int, records) -> None:
+    def write_labels(self, shard: int, ids, probs) -> None:
         assert shard not in self.there and shard not in self.written
-        self.written[shard] = records
+        self.written[shard] = ids, probs
 
 
 @dataclasses.dataclass(frozen=True)
