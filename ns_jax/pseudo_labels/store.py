@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import tokenize
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from ns_jax.pseudo_labels.check import COPY_FIELDS, LABEL_FIELDS, fields_problem
 from ns_jax.pseudo_labels.mapping import map_npy
 
 MANIFEST = "manifest.json"
+FEW = 100  # shards that are looked for one by one
 AGAIN = "delete it and run again, with all stages, and it is made anew"
 
 
@@ -77,6 +79,14 @@ class Sidecar:
 
     def has_shard(self, shard: int) -> bool:
         return self.shard_path(shard).exists()
+
+    def written(self, shards: Iterable[int]) -> set[int]:
+        """Those of some shards that are there; many are looked for in one listing of the folder."""
+        asked = list(shards)
+        if len(asked) <= FEW:
+            return {shard for shard in asked if self.has_shard(shard)}
+        names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        return {shard for shard in asked if self.shard_path(shard).name in names}
 
     def read_shard(self, shard: int) -> np.ndarray:
         """Record array of the shard, memory-mapped where the file system allows it.
