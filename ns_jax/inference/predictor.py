@@ -105,7 +105,7 @@ class Predictor:
             self._check_finite(probs)
             yield probs, labels, places
 
-    def lists(self, source: Source, lists: Iterable[np.ndarray]) -> Generator[np.ndarray]:
+    def lists(self, source: Source, lists: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Probabilities of one list of examples after the other, of a predictor on this host's devices alone.
 
         A list is asked for, and its reading begins, before the results of the one before are complete. Each begins with

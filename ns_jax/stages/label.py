@@ -1,10 +1,6 @@
 """Stage 'label': the un-noised teacher's probabilities of every unlabeled image, shard by shard."""
 
-import collections
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -12,26 +8,25 @@ import numpy as np
 from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
 from ns_jax.data.sources.base import Source
-from ns_jax.errors import Stopped, UserError
-from ns_jax.evaluators.metrics import apply_temperature
-from ns_jax.experiment.claims import Claims, remove_claims
+from ns_jax.errors import UserError
+from ns_jax.experiment.claims import remove_claims
 from ns_jax.files import read_json_object, remove_leftovers, write_json
 from ns_jax.inference.predictor import PredictionNoise, Predictor
-from ns_jax.parallel.hosts import is_process_zero, on_process_zero, sum_over_hosts
+from ns_jax.parallel.hosts import on_process_zero
 from ns_jax.parallel.mesh import check_divides, mesh_of_process
 from ns_jax.planning.programs import label_programs
 from ns_jax.pseudo_labels.reuse import GivenSelection, fingerprint, open_given
 from ns_jax.pseudo_labels.store import MANIFEST, LabelStore, shard_ranges
 from ns_jax.registry import is_import_path
-from ns_jax.report.progress import StageProgress
 from ns_jax.run.helping import wait_for
 from ns_jax.run.inputs import Usable, check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
-from ns_jax.run.shard_work import CLAIMS, ShardWork
+from ns_jax.run.shard_work import CLAIMS
 from ns_jax.run.sidecars import check_labels
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
+from ns_jax.stages.label_shards import label_shards, split_by_shard
 from ns_jax.stages.select import check_given_selection, given_selection
 
 CLAIM = "claim.json"  # in the folder of labels: whose they are, from the first shard on
@@ -207,95 +202,6 @@ def make_teacher(
 def noise_of_teacher(config) -> PredictionNoise | None:
     """The noise of the ablation's noised teacher, else None."""
     return PredictionNoise(unlabeled_augmentation(config), config.seed) if config.noise.teacher else None
-
-
-def split_by_shard(readable: np.ndarray, ranges: list[tuple[int, int]]) -> list[np.ndarray]:
-    """The readable indices, ascending, of each shard's range."""
-    return [readable[slice(*np.searchsorted(readable, bounds))] for bounds in ranges]
-
-
-def label_shards(
-    store: LabelStore,
-    source: Source,
-    readable: np.ndarray,
-    ranges: list[tuple[int, int]],
-    make_predictor: Callable[[], Predictor],
-    title: str,
-    temperature: float = 1.0,
-) -> int:
-    """Writes the shards that `store` does not hold yet, with as many other processes as work on it.
-
-    All hosts of a run call it, and it returns when all shards are written.
-
-    Args:
-      store: of the labels.
-      source: the unlabeled images.
-      readable: int64, ascending, indices of those that decode.
-      ranges: [start, stop) of each shard.
-      make_predictor: makes the teacher, on the devices of this process, once it is known that something is missing.
-      title: for the progress bar.
-      temperature: by which the teacher's logits are divided.
-
-    Returns:
-      How many shards this process has written.
-
-    Raises:
-      Stopped: a host of the run had a SIGTERM.
-    """
-    in_shard, stopped, own = split_by_shard(readable, ranges), False, 0
-    missing = set(range(len(ranges))) - store.written(range(len(ranges)))
-    if missing:
-        with Claims(store.folder / CLAIMS) as claims:
-            work = ShardWork(store, sorted(missing), claims)
-            try:
-                own = _label_claimed(work, source, in_shard, make_predictor(), title, temperature)
-            except Stopped:
-                stopped = True
-    # All come here, also those that have nothing left to do or have stopped.
-    if sum_over_hosts(np.array([stopped]).astype(np.int64))[0]:
-        raise Stopped(f"{title}: stopped by SIGTERM; start again to continue")
-    return own
-
-
-def _label_claimed(
-    work: ShardWork, source: Source, in_shard: list[np.ndarray], predictor: Predictor, title: str, temperature: float
-) -> int:
-    """Predicts and writes one claimed shard after the other. While one is written, the next ones are predicted."""
-    shards: collections.deque[int] = collections.deque()  # that are being predicted, in order
-    own, total, writing = 0, sum(map(len, in_shard)), None
-
-    def claimed() -> Iterator[np.ndarray]:
-        for shard in work:
-            shards.append(shard)
-            yield in_shard[shard]
-
-    def write(shard: int, probs: np.ndarray) -> None:
-        if temperature != 1:
-            probs = apply_temperature(probs, temperature)
-        work.write(shard, source.ids(in_shard[shard]), probs)
-
-    def labeled() -> int:
-        return total - sum(len(in_shard[shard]) for shard in work.missing())
-
-    with (
-        StageProgress(title, total, labeled(), is_process_zero(), "images") as progress,
-        ThreadPoolExecutor(1, "write labels") as writer,
-        contextlib.closing(predictor.lists(source, claimed())) as predicted,
-        contextlib.closing(work),  # before what waits for it
-    ):
-        for probs in predicted:
-            if writing is not None:
-                writing.result()
-            shard = shards.popleft()
-            writing = writer.submit(write, shard, probs)
-            own += 1
-            progress.update(labeled() + len(in_shard[shard]), "labeling")
-        if writing is not None:
-            writing.result()
-        progress.update(labeled(), "labeling")
-    if work.missing():
-        raise Stopped(title)
-    return own
 
 
 def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
