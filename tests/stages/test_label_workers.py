@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+from etils import epath
 
 from ns_jax.errors import Stopped
+from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.run import orchestrate, shard_work
 from tests import command
 from tests.experiment.test_lock import HOLD
@@ -61,9 +63,10 @@ def kill_and_replace(context, folder, kills: int, num_shards: int, late: int, se
 def assert_as_one(folder, alone, num_shards: int) -> None:
     """The same files as one worker's, and no claims."""
     assert workers.written(folder) == workers.written(alone)
-    found = np.concatenate([np.load(folder / f"shard-{shard:05d}.npy")["id"] for shard in range(num_shards)])
+    store = LabelStore(epath.Path(folder))
+    ids = np.concatenate([store.read_shard(shard).ids for shard in range(num_shards)])
     readable = [index for index in range(num_shards * workers.SIZE) if index % 7]
-    assert found.tolist() == workers.ids(np.array(readable)).tolist()
+    assert ids.tolist() == workers.ids(np.array(readable)).tolist()
 
 
 def test_workers_that_are_killed(context, tmp_path):
@@ -86,7 +89,7 @@ def test_a_sigterm_gives_claims_back(tmp_path, monkeypatch):
     monkeypatch.setattr(shard_work, "must_stop", lambda together: next(asked))
     with pytest.raises(Stopped, match="label: stopped by SIGTERM; start again"):
         workers.label(tmp_path / "w", 12)
-    done = len(workers.written(tmp_path / "w"))
+    done = len(LabelStore(epath.Path(tmp_path / "w")).written(range(12)))
     assert 0 < done < 12 and not list((tmp_path / "w" / "claims").iterdir())
     monkeypatch.undo()
     assert workers.label(tmp_path / "w", 12) == 12 - done
