@@ -5,8 +5,8 @@
 Makes the columns of synthetic pseudo-labels of 1,000 classes with a long tail, a fifth of them as sure as can be, in
 shards of 10,000 (6 bytes an image; at 300,000,000 images 2 GB). Selects 43 % as many copies as there are images, as the
 paper does of its 300M, and writes the selection. Each size runs in a process of its own: seconds of each pass, peak
-memory. Of up to a million images all columns are made, and every rule is compared with one that has all images in memory
-(the peak is then that of the comparison, too).
+memory. Of up to a million images all columns are made, and every rule is compared with one that has all images in
+memory (the peak is then that of the comparison, too).
 """
 
 import dataclasses

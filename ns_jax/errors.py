@@ -5,6 +5,10 @@ class UserError(Exception):
     """Something the user can put right; `main` prints its one line and exits with code 2."""
 
 
+class AnotherRunError(UserError):
+    """Another run holds the workdir."""
+
+
 class AgreedError(UserError):
     """A UserError that every host raises at the same place."""
 

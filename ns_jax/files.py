@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -55,7 +56,8 @@ def new_file(path: epath.Path, synced: bool = True) -> Iterator[Any]:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    # A name of its own: several processes may write the same file, and none must rename what another still writes.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -74,6 +76,70 @@ def sync(folder: epath.Path) -> None:
     """Makes all files that were written last through a power cut; what is in a bucket does anyway."""
     if not buckets.is_bucket(folder) and hasattr(os, "sync"):
         os.sync()
+
+
+def remove_leftovers(folder: epath.Path) -> None:
+    """Deletes what processes that were killed have left half written in a local folder."""
+    if not buckets.is_bucket(folder):
+        for path in folder.glob("*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def read_with_version(path: epath.Path) -> tuple[bytes, int]:
+    """The bytes of a file, and a number that changes with them; (b"", 0) where there is none.
+
+    In a bucket it is the object's generation, which the server counts; elsewhere a hash of the bytes.
+    """
+    if buckets.is_bucket(path):
+        return buckets.read_with_generation(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b"", 0
+    return data, _version(data)
+
+
+def _version(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:7], "big") | 1
+
+
+def write_if_unchanged(path: epath.Path, data: bytes, version: int) -> int | None:
+    """Writes a file only if it still has a version; 0: if there is none, and then exactly one of many writers does it.
+
+    Of several that replace the same version at the same moment, a bucket lets one do it. On a disk more than one may
+    believe to have done it, and the file is the last one's: what they do then must bear being done twice.
+
+    Args:
+      path: of the file.
+      data: unlike what anybody else writes there.
+      version: of `read_with_version`.
+
+    Returns:
+      Its new version, None where it has changed meanwhile.
+    """
+    if buckets.is_bucket(path):
+        return buckets.write_if_unchanged(path, data, version)
+    if version:
+        if read_with_version(path)[1] != version:
+            return None
+        write_bytes(path, data)
+        return _version(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except (FileExistsError, FileNotFoundError):  # the second: the folder was deleted in this moment
+        return None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return _version(data)
+
+
+def delete_if_unchanged(path: epath.Path, version: int) -> None:
+    """Deletes a file, unless it has changed since it had a version."""
+    if buckets.is_bucket(path):
+        buckets.delete_if_unchanged(path, version)
+    elif read_with_version(path)[1] == version:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: epath.Path) -> None:

@@ -59,7 +59,7 @@ def run_here(workdir, config: str = "configs/mnist5k.py:smoke", **fields) -> Non
     from ns_jax.experiment.opening import open_config
     from ns_jax.run import orchestrate
 
-    opened = open_config(str(REPO / config.partition(":")[0]) + ":" + config.partition(":")[2])
+    opened = open_config(str(REPO / config))
     opened.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     validate(opened)
     orchestrate.run(opened, epath.Path(workdir))

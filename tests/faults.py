@@ -77,11 +77,11 @@ class Fault:
                 self.happen()
 
         def count(must_stop):
-            def counted():
+            def counted(*arguments):
                 state["calls"] += 1
                 if state["stage"] == self.stage and state["calls"] == 2:
                     once()
-                return must_stop()
+                return must_stop(*arguments)
 
             return counted
 

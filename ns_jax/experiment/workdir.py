@@ -35,6 +35,13 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
         save_config(path, config)
         return
     there = load_config(path)
+    check_same_run(workdir, there, config)
+    _check_evaluated(workdir, there, config)
+    _add_what_is_new(path, there, config)
+
+
+def check_same_run(workdir: epath.Path, there: ConfigDict, config: ConfigDict) -> None:
+    """Raises UserError where `there`, the config of a workdir, is of another run (names the fields that differ)."""
     differences = differing_fields(there, config)
     if differences:
         more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
@@ -42,8 +49,6 @@ def claim_workdir(workdir: epath.Path, config: ConfigDict) -> None:
             f"{workdir} belongs to another config ({', '.join(differences[:4])}{more}): choose another --workdir, or "
             "delete this one"
         )
-    _check_evaluated(workdir, there, config)
-    _add_what_is_new(path, there, config)
 
 
 def _refuse_results_without_config(workdir: epath.Path, config: ConfigDict) -> None:

@@ -17,6 +17,7 @@ from ns_jax.errors import HostError
 SLICE_SECONDS = 1.0  # a wait looks so often whether another host has failed
 MARGIN_SECONDS = 10.0  # process 0 tells of a time-out; the others say it themselves so much later
 PREFIX = "ns_jax"
+SIGTERM_KEY = "RECEIVED_PREEMPTION_NOTICE"  # jax writes it when a process has had a SIGTERM (jax 0.10)
 ERROR = "an error"  # where hosts are that had one
 
 
@@ -93,6 +94,10 @@ class Coordination:
         """Raises HostError if the run has failed."""
         if failure := self.failure():
             raise HostError(*failure)
+
+    def has_sigterm(self) -> bool:
+        """Whether a process has had a SIGTERM."""
+        return bool(self._try_get(SIGTERM_KEY))
 
     # --- Exchanges -----------------------------------------------------------------------------------
 

@@ -29,6 +29,16 @@ def make_mesh(shard_state: int = 1, devices=None) -> Mesh:
     return Mesh(ordered.devices, (DATA, FSDP), axis_types=(AxisType.Auto,) * 2)
 
 
+def mesh_of_process() -> Mesh:
+    """The devices of this process, for what it computes without the others."""
+    return make_mesh(1, jax.local_devices())
+
+
+def num_hosts(mesh: Mesh) -> int:
+    """How many processes a mesh's devices belong to."""
+    return len({device.process_index for device in mesh.devices.flat})
+
+
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Split dimension `axis` over the devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))

@@ -11,7 +11,7 @@ from ns_jax.experiment.chain import finetune_config
 from ns_jax.inference.predictor import make_predict
 from ns_jax.models.base import Architecture, ArrayInputs, Inputs, Network, build_network
 from ns_jax.models.registry import get_architecture
-from ns_jax.parallel.mesh import check_divides
+from ns_jax.parallel.mesh import check_divides, num_hosts
 from ns_jax.pseudo_labels.store import shard_ranges
 from ns_jax.run.settings import prediction_options, unlabeled_batch_size
 from ns_jax.run.training import make_training
@@ -104,10 +104,6 @@ def evaluate_programs(config, mesh, counts: Counts, teacher: Teacher | None) -> 
     """Prediction by the model with which the iteration ends."""
     rounds = [-(-counts.test // num_hosts(mesh))]
     return [_prediction("evaluate", config, mesh, result_of(config), rounds, counts.classes)]
-
-
-def num_hosts(mesh) -> int:
-    return len({device.process_index for device in mesh.devices.flat})
 
 
 def _prediction(

@@ -13,7 +13,6 @@ from ns_jax.data.sources.registry import OpenSources
 from ns_jax.errors import HostError, UserError
 from ns_jax.experiment.chain import VALIDATION, iterations
 from ns_jax.experiment.fingerprint import fingerprint, full_fingerprint, lockstep_fingerprint
-from ns_jax.experiment.lock import locked
 from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
@@ -22,6 +21,7 @@ from ns_jax.progress_file import progress_file
 from ns_jax.report.progress import say
 from ns_jax.report.write import write_report
 from ns_jax.run.choice import choose_iteration
+from ns_jax.run.helping import help_other_run, hold_workdir
 from ns_jax.run.iteration import Iteration, make_iteration
 from ns_jax.run.paths import IterationPaths
 from ns_jax.run.stages import Stage, get_stage
@@ -31,19 +31,27 @@ from ns_jax.run.took import recorded
 def run(config: ConfigDict, workdir: epath.Path) -> None:
     """Runs what is missing of every iteration, then writes the report.
 
+    Beside another run that works there, one of stages that can be helped does its part of them (labelling). It goes on
+    as the run itself if the other one has ended.
+
     Args:
       config: a valid one, see `ns_jax/experiment/fields.py`.
       workdir: holds everything that the run makes; an interrupted run continues there.
 
     Raises:
       UserError: the config, the data or the workdir cannot be used as they are, hosts differ, or another run works
-        in the workdir.
+        in the workdir and cannot be helped.
     """
     check_agreement(lockstep_fingerprint(config), str(workdir))
     plan = make_plan(config, workdir)
     stages = [stages_of(iteration) for iteration in plan]
+    helps = [getattr(stage, "help", None) for own_stages in stages for _, stage in own_stages]
+    can_help = bool(helps) and all(helps)
     with contextlib.ExitStack() as until_the_end:
-        on_process_zero(lambda: until_the_end.enter_context(locked(workdir)))
+        if not hold_workdir(workdir, until_the_end, can_help):
+            help_other_run(config, workdir, plan, stages)
+            if not hold_workdir(workdir, until_the_end, can_help):
+                return
         if is_process_zero():
             until_the_end.enter_context(progress_file(workdir / "progress.json"))
         _run_plan(config, workdir, plan, stages)

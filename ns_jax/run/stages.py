@@ -28,12 +28,15 @@ class Stage:
       applies: (config, whether there is a teacher) to whether an iteration has this stage.
       check: raises UserError for what would stop the stage, before the first stage of the run starts.
       programs: (config, mesh, counts, teacher) to the compiled programs that the stage runs (`ns_jax.plan`).
+      help: does a part of the work beside the run that holds the workdir, and returns whether that has begun it; None:
+        the stage cannot be helped.
     """
 
     run: Callable[[Iteration], None]
     applies: Callable[[ConfigDict, bool], bool] = always
     check: Callable[[Iteration], object] = nothing
     programs: Callable[..., list] = nothing
+    help: Callable[[Iteration], bool] | None = None
 
 
 STAGES = Registry(

@@ -1,33 +1,61 @@
 """Stage 'label': the un-noised teacher's probabilities of every unlabeled image, shard by shard."""
 
-from collections.abc import Callable
+import dataclasses
 
 import jax
 import numpy as np
 
 from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
 from ns_jax.artifact.weights import load_artifact
+from ns_jax.data.examples import AllBut
 from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
-from ns_jax.evaluators.metrics import apply_temperature
-from ns_jax.files import read_json_object, write_json
+from ns_jax.experiment.claims import remove_claims
+from ns_jax.files import read_json_object, remove_leftovers, write_json
 from ns_jax.inference.predictor import PredictionNoise, Predictor
-from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
-from ns_jax.parallel.mesh import check_divides
+from ns_jax.parallel.hosts import on_process_zero
+from ns_jax.parallel.mesh import check_divides, mesh_of_process
 from ns_jax.planning.programs import label_programs
-from ns_jax.pseudo_labels.reuse import fingerprint, open_given
-from ns_jax.pseudo_labels.store import LabelStore, Writing, shard_ranges
+from ns_jax.pseudo_labels.reuse import GivenSelection, fingerprint, open_given
+from ns_jax.pseudo_labels.store import MANIFEST, LabelStore, Writing, shard_ranges
 from ns_jax.registry import is_import_path
-from ns_jax.report.progress import StageProgress
-from ns_jax.run.inputs import check_classes
+from ns_jax.run.helping import wait_for
+from ns_jax.run.inputs import Usable, check_classes
 from ns_jax.run.iteration import Iteration, has_stored_labels
 from ns_jax.run.settings import prediction_options, test_view, unlabeled_augmentation
+from ns_jax.run.shard_work import CLAIMS
 from ns_jax.run.sidecars import check_labels
 from ns_jax.run.stages import Stage
 from ns_jax.run.validation import folder_of_model, read_validated
+from ns_jax.stages.label_shards import ByShard, label_shards
 from ns_jax.stages.select import check_given_selection, given_selection
 
 CLAIM = "claim.json"  # in the folder of labels: whose they are, from the first shard on
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """What there is to label for an iteration.
+
+    Attributes:
+      store: of the labels.
+      source: the unlabeled images.
+      usable: which of them can be used.
+      indices: ascending, of those that are labeled.
+      given: the selection that names them; None: all that can be used.
+      ranges: [start, stop) of each shard.
+      claim: whose the labels are.
+      temperature: by which the teacher's logits are divided.
+    """
+
+    store: LabelStore
+    source: Source
+    usable: Usable
+    indices: AllBut | np.ndarray
+    given: GivenSelection | None
+    ranges: list[tuple[int, int]]
+    claim: dict
+    temperature: float
 
 
 def run(iteration: Iteration) -> None:
@@ -36,6 +64,35 @@ def run(iteration: Iteration) -> None:
     Raises:
       UserError: the labels in the folder are of another teacher, of another selection, or of other images.
     """
+    labelling = prepare(iteration)
+    if labelling is None:
+        return
+    label(iteration, labelling)
+    complete(iteration, labelling)
+
+
+def help_run(iteration: Iteration) -> bool:
+    """Labels shards beside the run that holds the workdir, which completes them.
+
+    Returns:
+      Whether that run labels for the iteration, or has done so.
+
+    Raises:
+      UserError: see `run`.
+    """
+    folder = iteration.paths.labels
+    if not wait_for([folder / CLAIM, folder / MANIFEST], iteration.config.timeouts.join_seconds):
+        iteration.say("label", f"nothing to help with: the run in {iteration.paths.root} does not label for it yet")
+        return False
+    labelling = prepare(iteration)
+    if labelling is not None:
+        own = label(iteration, labelling)
+        iteration.say("label", f"all {len(labelling.ranges)} files are written, {own} of them by this worker")
+    return True
+
+
+def prepare(iteration: Iteration) -> Labelling | None:
+    """What there is to label; None where that was done before."""
     source, teacher = iteration.inputs.open("unlabeled"), read_metadata(iteration.teacher)
     ranges = shard_ranges(source.count, iteration.config.label_shard_size)
     writing = Writing(ranges, source.ids, not getattr(source, "identity", ""), iteration.config.label_top_k)
@@ -52,36 +109,52 @@ def run(iteration: Iteration) -> None:
     if store.is_whole():
         iteration.require_own(str(store.folder), store.manifest(), "config", "delete it to label again")
         iteration.say("label", f"done before ({store.manifest()['count']} images)")
-        return
+        return None
     usable, given = iteration.inputs.usable(source), given_selection(iteration, source)
-    indices = usable.indices if given is None else np.intersect1d(usable.indices, given.indices, assume_unique=True)
+    indices: AllBut | np.ndarray = usable.indices
+    if given is not None:
+        chosen = given.indices
+        indices = chosen[~np.isin(chosen, usable.indices.missing)]
     on_process_zero(lambda: _check_config(iteration, store))
     claim = owner | {"config": iteration.fingerprints[0]} | {"ranges": [list(bounds) for bounds in ranges]}
     on_process_zero(lambda: _check_claim(store, claim))
-    label_shards(
-        store,
-        source,
-        indices,
-        ranges,
-        lambda: make_teacher(iteration, iteration.config.prediction_dtype, noise_of_teacher(iteration.config)),
+    return Labelling(store, source, usable, indices, given, ranges, claim, temperature)
+
+
+def label(iteration: Iteration, labelling: Labelling) -> int:
+    """Writes the missing shards together with whoever else does; how many of them this process wrote."""
+    return label_shards(
+        labelling.store,
+        labelling.source,
+        labelling.indices,
+        labelling.ranges,
+        lambda: make_teacher(
+            iteration, iteration.config.prediction_dtype, noise_of_teacher(iteration.config), of_process=True
+        ),
         iteration.title("label"),
-        temperature,
+        labelling.temperature,
     )
-    manifest = claim | {
-        "source": source.name,
-        "source_identity": identity_of(source),
+
+
+def complete(iteration: Iteration, labelling: Labelling) -> None:
+    """Looks through the shards, of which all are written, and writes the manifest."""
+    store, ranges, indices, given = labelling.store, labelling.ranges, labelling.indices, labelling.given
+    class_names = list(read_metadata(iteration.teacher)["class_names"])
+    manifest = labelling.claim | {
+        "source": labelling.source.name,
+        "source_identity": identity_of(labelling.source),
         "dtype": "float16",
-        "class_names": list(teacher["class_names"]),
-        "skipped": usable.num_broken,
+        "class_names": class_names,
+        "skipped": labelling.usable.num_broken,
     }
-    digests = check_labels(store, ranges, len(teacher["class_names"]))
-    on_process_zero(lambda: _complete(store, split_by_shard(indices, ranges), manifest | {"sha256": digests}))
+    digests = check_labels(store, ranges, len(class_names))
+    on_process_zero(lambda: _complete(store, ByShard(indices, ranges).sizes, manifest | {"sha256": digests}))
     chosen = f" (those of {given.folder})" if given else ""
     iteration.say(
         "label",
-        f"{len(indices)} of {source.count} images labeled{chosen} in {len(ranges)} files, "
-        f"{usable.num_broken} could not be read, {usable.describe_exclusion()}"
-        + (f", calibrated at temperature {temperature:.2f}" if temperature != 1 else ""),
+        f"{len(indices)} of {labelling.source.count} images labeled{chosen} in {len(ranges)} files, "
+        f"{labelling.usable.num_broken} could not be read, {labelling.usable.describe_exclusion()}"
+        + (f", calibrated at temperature {labelling.temperature:.2f}" if labelling.temperature != 1 else ""),
     )
 
 
@@ -102,13 +175,16 @@ def teacher_temperature(iteration: Iteration) -> float:
     return validated.temperature
 
 
-def make_teacher(iteration: Iteration, dtype: str | None = None, noise: PredictionNoise | None = None) -> Predictor:
+def make_teacher(
+    iteration: Iteration, dtype: str | None = None, noise: PredictionNoise | None = None, of_process: bool = False
+) -> Predictor:
     """The teacher of an iteration.
 
     Args:
       iteration: whose.
       dtype: of the computation; None: that in which it was trained, where its metadata say it.
       noise: of the ablation's noised teacher.
+      of_process: on the devices of this process alone, with its part of a batch; else on all devices.
 
     Raises:
       UserError: there is none, or it would run code that neither the config names nor this run has run before.
@@ -123,7 +199,10 @@ def make_teacher(iteration: Iteration, dtype: str | None = None, noise: Predicti
         )
     options = prediction_options(config, variant, dtype or artifact.metadata.get("dtype"))
     network = network_of(artifact.metadata, options)
-    return Predictor(artifact, network, test_view(network.inputs), iteration.mesh, config.eval_batch_size, noise)
+    mesh, batch_size = iteration.mesh, config.eval_batch_size
+    if of_process and jax.process_count() > 1:
+        mesh, batch_size = mesh_of_process(), batch_size // jax.process_count()
+    return Predictor(artifact, network, test_view(network.inputs), mesh, batch_size, noise)
 
 
 def noise_of_teacher(config) -> PredictionNoise | None:
@@ -131,75 +210,18 @@ def noise_of_teacher(config) -> PredictionNoise | None:
     return PredictionNoise(unlabeled_augmentation(config), config.seed) if config.noise.teacher else None
 
 
-def split_by_shard(readable: np.ndarray, ranges: list[tuple[int, int]]) -> list[np.ndarray]:
-    """The readable indices, ascending, of each shard's range."""
-    return [readable[slice(*np.searchsorted(readable, bounds))] for bounds in ranges]
-
-
-def label_shards(
-    store: LabelStore,
-    source: Source,
-    readable: np.ndarray,
-    ranges: list[tuple[int, int]],
-    make_predictor: Callable[[], Predictor],
-    title: str,
-    temperature: float = 1.0,
-) -> None:
-    """Writes the shards that `store` does not hold yet. All hosts call it together.
-
-    Args:
-      store: of the labels.
-      source: the unlabeled images.
-      readable: int64, ascending, indices of those that decode.
-      ranges: [start, stop) of each shard.
-      make_predictor: makes the teacher, once it is known that something is missing.
-      title: for the progress bar.
-      temperature: by which the teacher's logits are divided.
-    """
-    in_shard = split_by_shard(readable, ranges)
-    missing = [shard for shard in range(len(ranges)) if not store.has_shard(shard)]
-    barrier("label: all hosts have seen what is missing")
-    if not missing:
-        return
-    predictor, hosts, process = make_predictor(), jax.process_count(), jax.process_index()
-    labeled = len(readable) - sum(len(in_shard[shard]) for shard in missing)
-    with StageProgress(title, len(readable), labeled, is_process_zero(), "images") as progress:
-        for first in range(0, len(missing), hosts):
-            shards = missing[first : first + hosts]  # one a host; all hosts run as many batches
-            num_batches = max(predictor.num_batches(len(in_shard[shard])) for shard in shards)
-            if process < len(shards):
-                shard = shards[process]
-                probs = _predict_all(predictor, source, in_shard[shard], num_batches, shard)
-                if temperature != 1:
-                    probs = apply_temperature(probs, temperature)
-                store.write_labels(shard, source.ids(in_shard[shard]), probs)
-            else:
-                for _ in predictor(source, readable[:0], num_batches):
-                    pass
-            labeled += sum(len(in_shard[shard]) for shard in shards)
-            progress.update(labeled, "labeling")
-    barrier("label: all shards are written")
-
-
-def _predict_all(predictor: Predictor, source: Source, indices: np.ndarray, num_batches: int, shard: int) -> np.ndarray:
-    """Probabilities float32 [len(indices), classes], in the order of `indices`."""
-    batches = list(predictor(source, indices, num_batches))
-    seen = np.concatenate([index for _, _, index in batches])
-    if not np.array_equal(seen, indices):
-        raise RuntimeError(f"shard {shard}: {len(seen)} of {len(indices)} images came back")
-    return np.concatenate([probs for probs, _, _ in batches])
-
-
-def _complete(store: LabelStore, in_shard: list, manifest: dict) -> None:
-    """Writes the manifest if every shard holds as many pseudo-labels as it has images."""
-    counts = [len(store.read_shard(shard)) for shard in range(len(in_shard))]
-    for shard, (count, indices) in enumerate(zip(counts, in_shard, strict=True)):
-        if count != len(indices):
+def _complete(store: LabelStore, sizes: np.ndarray, manifest: dict) -> None:
+    """Writes the manifest if every shard holds as many pseudo-labels as it has images, int64 [shards]."""
+    counts = [len(store.read_shard(shard)) for shard in range(len(sizes))]
+    for shard, (count, size) in enumerate(zip(counts, sizes.tolist(), strict=True)):
+        if count != size:
             raise UserError(
-                f"{store.shard_path(shard)} holds {count} pseudo-labels for {len(indices)} images; delete it and run "
+                f"{store.shard_path(shard)} holds {count} pseudo-labels for {size} images; delete it and run "
                 "the stage again"
             )
     store.write_manifest(manifest | {"counts": counts, "count": sum(counts)} | store.describe_top_k(counts))
+    remove_claims(store.folder / CLAIMS)
+    remove_leftovers(store.folder)
 
 
 def _check_owner(store: LabelStore, owner: dict) -> None:
@@ -249,4 +271,4 @@ def check_teacher(iteration: Iteration) -> None:
         check_classes(f"the teacher {iteration.teacher}", read_metadata(iteration.teacher)["class_names"], labeled)
 
 
-STAGE = Stage(run, applies=has_stored_labels, check=check, programs=label_programs)
+STAGE = Stage(run, applies=has_stored_labels, check=check, programs=label_programs, help=help_run)

@@ -16,7 +16,6 @@ from ns_jax.parallel.agreement import HostRecord, disagreement
 from ns_jax.parallel.mesh import host_rows
 from ns_jax.run.save_times import AHEAD, SaveTimes
 from ns_jax.run.sidecars import check_shards
-from ns_jax.stages.label import label_shards
 
 COUNTS = st.sampled_from([1, 2, 3, 7, 16, 64, 255, 256, 512])
 
@@ -53,48 +52,6 @@ class CountingPredictor:
         self.asked.append(num_batches)
         assert len(indices) <= num_batches * self.batch
         yield np.repeat(indices[:, None], 2, axis=1).astype(np.float32), np.zeros(len(indices)), indices
-
-
-class Store:
-    """Shards in memory; those that are there cannot be written again."""
-
-    def __init__(self, there: set[int]):
-        self.there, self.written = there, {}
-
-    def has_shard(self, shard: int) -> bool:
-        return shard in self.there
-
-    def write_labels(self, shard: int, ids, probs) -> None:
-        assert shard not in self.there and shard not in self.written
-        self.written[shard] = ids, probs
-
-
-@dataclasses.dataclass(frozen=True)
-class Ids:
-    """A source of which only the ids are asked."""
-
-    def ids(self, indices):
-        return np.array([f"{index}" for index in indices.tolist()], object)
-
-
-@settings(max_examples=10, deadline=None)
-@given(COUNTS, st.integers(1, 30), st.integers(0, 2**31))
-def test_each_missing_shard_is_labeled_by_one_host(count, num_shards, seed):
-    chance = random.Random(seed)
-    size = chance.randint(1, 9)
-    readable = np.array(sorted(chance.sample(range(num_shards * size), chance.randint(0, num_shards * size))), np.int64)
-    ranges = [(shard * size, (shard + 1) * size) for shard in range(num_shards)]
-    there = {shard for shard in range(num_shards) if chance.random() < 0.3}
-    stores, asked = [], []
-    for process in range(count):
-        store, predictor = Store(there), CountingPredictor(chance.choice([4]))
-        with as_host(process, count):
-            label_shards(store, Ids(), readable, ranges, lambda predictor=predictor: predictor, "label")
-        stores.append(store)
-        asked.append(predictor.asked)
-    assert all(batches == asked[0] for batches in asked)  # as many on all, as they are computed together
-    written = sorted(shard for store in stores for shard in store.written)
-    assert written == [shard for shard in range(num_shards) if shard not in there]
 
 
 @settings(max_examples=10, deadline=None)

@@ -61,6 +61,8 @@ class Source:
       shard_starts: int64 [shards + 1], the first example of each file, and `count`; None where a file is an example.
       read_ahead: (groups of indices, most) to a `ns_jax.data.read_ahead.ReadAhead` of what `read_many` reads; None
         where it would be no faster.
+      right_labels: int64 indices [N] to N tuples of names of classes, all right labels of each image; None where an
+        image has one at most.
       parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
       original: the source of whose images the examples are changed copies; None where they are images themselves.
       original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
@@ -84,6 +86,7 @@ class Source:
     decode: Callable | None = None
     shard_starts: np.ndarray | None = None
     read_ahead: Callable | None = None
+    right_labels: Callable[[np.ndarray], list[tuple[str, ...]]] | None = None
     parts: tuple[Part, ...] = ()
     original: "Source | None" = None
     original_index: Callable[[np.ndarray], np.ndarray] | None = None
