@@ -55,6 +55,12 @@ class CopiesIndex:
         """Number of copies."""
         return int(self._before[-1])
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The images of all copies, as np.repeat gives them, int64 [len(self)]."""
+        if copy is False:
+            raise ValueError("the images of the copies are not in memory: they must be looked up")
+        return self[np.arange(len(self))].astype(np.int64 if dtype is None else dtype, copy=False)
+
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         """The images of some copies, int64 [N] each, as `locate` finds them."""
         return self.locate(positions).image

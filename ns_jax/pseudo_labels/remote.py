@@ -22,7 +22,7 @@ class _Column(NamedTuple):
     offset: int
     dtype: np.dtype
     shape: tuple[int, ...]
-    count: int
+    num_rows: int
 
 
 class RemoteProbabilities:
@@ -42,13 +42,13 @@ class RemoteProbabilities:
         columns, wanted = self._columns(path), np.unique(rows)
         places = wanted
         if "row" in columns:
-            there = _read(path, columns["row"], np.arange(columns["row"].count))
+            there = _read(path, columns["row"], np.arange(columns["row"].num_rows))
             wanted = np.intersect1d(wanted, there)  # unpacking names a row that is missing
             places = np.searchsorted(there, wanted)
         some = {"row": wanted.astype(np.uint32)}
         for name, column in columns.items():
             if name != "row":
-                some[name] = _read(path, column, np.arange(column.count) if name == "num_classes" else places)
+                some[name] = _read(path, column, np.arange(column.num_rows) if name == "num_classes" else places)
         return unpack_probabilities(pack(some), rows)
 
 
@@ -63,7 +63,7 @@ def _columns(path: Any) -> dict[str, _Column]:
         raise damaged(path, " ".join(str(error).split())[:200]) from None
     if problem := probabilities_problem(np.broadcast_to(np.zeros((), dtype), shape)):
         raise damaged(path, problem)
-    if dtype.names is None:
+    if dtype.names is None or dtype.fields is None:
         return {"probs": _Column(head.tell(), dtype, shape[1:], shape[0])}
     columns = {}
     for name in dtype.names:

@@ -35,7 +35,7 @@ def test_copies_are_numbered_as_repeat_numbers_them(shards, seed):
     np.testing.assert_array_equal(located.number, positions - starts[expected])
     assert located.image.dtype == located.number.dtype == np.int64
     if len(index) < 10**4:
-        np.testing.assert_array_equal(index[np.arange(len(index))], np.repeat(np.arange(len(copies)), copies))
+        np.testing.assert_array_equal(np.asarray(index), np.repeat(np.arange(len(copies)), copies))
 
 
 def test_positions_that_no_copy_has():
