@@ -40,6 +40,11 @@ class Finding:
     rows: tuple[str, ...] = ()
 
     @property
+    def deciding_rows(self) -> list[str]:
+        """The rows of the comparison that decides."""
+        return [self.contrasts[0].worse, self.contrasts[0].better]
+
+    @property
     def all_rows(self) -> list[str]:
         """All rows, each once, in order."""
         compared = [row for contrast in self.contrasts for row in (contrast.worse, contrast.better)]
