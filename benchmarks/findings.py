@@ -20,7 +20,7 @@ from benchmarks.study import models, records, table
 from benchmarks.study.findings import BY_NAME, FINDINGS, Finding
 from ns_jax.errors import UserError
 from ns_jax.host_memory import restart_with_kept_memory, use_cpu_alone
-from ns_jax.session import set_up
+from ns_jax.session import one_line_errors, set_up
 
 FLAGS = flags.FLAGS
 RESULTS = records.REPO / "benchmarks" / "results" / "findings"
@@ -37,7 +37,9 @@ def measure(
     overrides: Mapping[str, object] | None = None,
     change: Callable = lambda config: None,
 ) -> None:
-    """Trains what is missing, seed by seed, and keeps a record of every model; one that fails is recorded as such.
+    """Trains what is missing, and keeps a record of every model; one that fails is recorded as such.
+
+    First what decides the findings, seed by seed, then the other rows.
 
     Args:
       folder: where the models go.
@@ -50,21 +52,24 @@ def measure(
     """
     source = records.source_hash()
     about = {"source": source, "commit": records.commit(), "labels": labels, "processor": records.processor()}
-    for seed in seeds:
-        finished = {
-            record["key"] for record in records.read(results) if record["source"] == source and "top1" in record
-        }
-        for finding in findings:
-            for row in finding.all_rows:
-                for model in models.model_of(row, seed, labels, change).with_teachers():
-                    if model.key in finished and (folder / source / model.key / "result.json").exists():
-                        continue
-                    record = {"key": model.key, "seed": seed, "row": row, **about}
-                    is_trained = _train(model, folder / source, overrides or {}, record)
-                    records.keep(results, seed, record)
-                    if not is_trained:
-                        break
-                    finished.add(model.key)
+    finished = {record["key"] for record in records.read(results) if record["source"] == source and "top1" in record}
+    for seed, row in in_order(findings, seeds):
+        for model in models.model_of(row, seed, labels, change).with_teachers():
+            if model.key in finished and (folder / source / model.key / "result.json").exists():
+                continue
+            record = {"key": model.key, "seed": seed, "row": row, **about}
+            is_trained = _train(model, folder / source, overrides or {}, record)
+            records.keep(results, seed, record)
+            if not is_trained:
+                break
+            finished.add(model.key)
+
+
+def in_order(findings: Sequence[Finding], seeds: Sequence[int]) -> list[tuple[int, str]]:
+    """(seed, row) of all rows, the deciding ones of every seed first."""
+    first = [(seed, row) for seed in seeds for finding in findings for row in finding.deciding_rows]
+    then = [(seed, row) for seed in seeds for finding in findings for row in finding.all_rows]
+    return list(dict.fromkeys([*first, *then]))
 
 
 def _train(model: models.Model, folder: Path, overrides: Mapping[str, object], record: dict) -> bool:
@@ -111,7 +116,8 @@ def main(argv) -> None:
     chosen = FINDINGS if "all" in FLAGS.finding else [BY_NAME[name] for name in FLAGS.finding]
     folder = Path(FLAGS.folder).absolute()
     set_up(epath.Path(folder))
-    measure(folder, chosen, [int(seed) for seed in FLAGS.seeds], labels, results, {"data.dir": FLAGS.data_dir})
+    with one_line_errors(str(folder)):
+        measure(folder, chosen, [int(seed) for seed in FLAGS.seeds], labels, results, {"data.dir": FLAGS.data_dir})
 
 
 if __name__ == "__main__":
