@@ -36,7 +36,7 @@ class Study:
       chain: config; {seed} in it stands for the seed.
       control: config of the supervised control.
       last: name of the last student's iteration.
-      data: {source string of labeled images: evaluations of the suite}; fewer images where many copies are made of each.
+      data: {source string of labeled images: evaluations of the suite}; fewer images where each has many copies.
     """
 
     chain: str
