@@ -2,6 +2,9 @@
 
   python -m benchmarks.robustness_gain --folder=DIR [--study=demo] [--seeds=0,1,2]
 
+  python -m ns_jax.data.import_fashion_mnist --data_dir=DATA
+  python -m benchmarks.robustness_gain --study=fashion --folder=DIR --data_dir=DATA
+
 Trains a chain and its control for every seed, measures the suite robustness of `ns_jax.evaluate` on teacher, last
 student and control, and prints a table of docs/results.md. The runs are those of benchmarks.demo_gain where the folder
 is the same. An interrupted command continues. On two cores the demo takes some 8 minutes of training and 7 of
@@ -30,10 +33,10 @@ class Study:
     """A chain and its control, and the images on which they are measured.
 
     Attributes:
-      chain: config.
+      chain: config; {seed} in it stands for the seed.
       control: config of the supervised control.
       last: name of the last student's iteration.
-      data: {source string of labeled images: evaluations of the suite}; a part where many copies are made of an image.
+      data: {source string of labeled images: evaluations of the suite}; fewer images where each has many copies.
     """
 
     chain: str
@@ -47,7 +50,13 @@ MANY_COPIES = ("pgd", "corruptions", "perturbations")
 STUDIES = {
     "demo": Study(
         "configs/mnist5k.py:chain", "configs/mnist5k.py:control", "iteration_3", {"mnist5k:test": CHEAP + MANY_COPIES}
-    )
+    ),
+    "fashion": Study(
+        "configs/ablation_iterations.py:1,fashion:{seed}",
+        "configs/ablation_iterations.py:control,fashion:{seed}",
+        "iteration_1",
+        {"fashion_mnist:test": CHEAP, "tfds:fashion_mnist/test[:2000]": MANY_COPIES},
+    ),
 }
 
 
@@ -109,8 +118,8 @@ def measure(
     by_seed = []
     for seed in seeds:
         workdirs = {form: folder / f"{form}-{seed}" for form in ("chain", "control")}
-        runs.run_main(study.chain, workdirs["chain"], {"seed": seed, **shared})
-        runs.run_main(study.control, workdirs["control"], {"seed": seed, **shared})
+        runs.run_main(study.chain.format(seed=seed), workdirs["chain"], {"seed": seed, **shared})
+        runs.run_main(study.control.format(seed=seed), workdirs["control"], {"seed": seed, **shared})
         models = {
             "teacher": workdirs["chain"] / "iteration_0",
             "student": workdirs["chain"] / study.last,
