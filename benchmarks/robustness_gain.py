@@ -51,6 +51,12 @@ STUDIES = {
     "demo": Study(
         "configs/mnist5k.py:chain", "configs/mnist5k.py:control", "iteration_3", {"mnist5k:test": CHEAP + MANY_COPIES}
     )
+    "fashion": Study(
+        "configs/ablation_iterations.py:1,fashion:{seed}",
+        "configs/ablation_iterations.py:control,fashion:{seed}",
+        "iteration_1",
+        {"fashion_mnist:test": CHEAP, "tfds:fashion_mnist/test[:2000]": MANY_COPIES},
+    ),
 }
 
 
