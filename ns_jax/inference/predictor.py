@@ -10,7 +10,7 @@ import numpy as np
 
 from ns_jax.artifact.weights import Artifact
 from ns_jax.data.ops.registry import Augmentation
-from ns_jax.data.pipeline import eval_batches
+from ns_jax.data.pipeline import EvalBatches
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import Stopped, UserError
@@ -124,9 +124,10 @@ class Predictor:
         """
 
         def batches() -> Iterator[tuple[np.ndarray, bool, dict]]:
+            read = self._reader(source)
             for indices in lists:
                 count = self.num_batches(len(indices))
-                for number, batch in enumerate(self._batches(source, indices, count)):
+                for number, batch in enumerate(self._batches(read(indices), count)):
                     yield indices, number == count - 1, batch
 
         parts: list[tuple] = []
@@ -154,7 +155,7 @@ class Predictor:
         Raises:
           Stopped: a host had a SIGTERM.
         """
-        batches = ((batch,) for batch in self._batches(source, indices, num_batches))
+        batches = ((batch,) for batch in self._batches(self._reader(source)(indices), num_batches))
         for outputs, (batch,) in self._outputs(program, batches, together=True):
             real = batch["index"] >= 0
             yield outputs[real], batch["label"][real], batch["index"][real]
@@ -166,10 +167,12 @@ class Predictor:
         if not np.isfinite(probs).all():
             raise UserError(f"the model {self.name} gives probabilities that are not numbers: train it again")
 
-    def _batches(self, source: Source, indices: np.ndarray, count: int) -> Iterator[dict]:
-        """`count` batches of this host's rows: those of `indices`, then empty ones."""
+    def _reader(self, source: Source) -> EvalBatches:
         noise = None if self.noise is None else (self.noise.augmentation, self.noise.seed)
-        batches = eval_batches(source, indices, self.view, self.batch_size_of_host, noise)
+        return EvalBatches(source, self.view, self.batch_size_of_host, noise)
+
+    def _batches(self, batches: Iterator[dict], count: int) -> Iterator[dict]:
+        """`count` batches of this host's rows: the given ones, then empty ones."""
         for _ in range(count):
             yield next(batches, {}) or self._empty_batch()
 

@@ -13,6 +13,7 @@ from ns_jax.errors import Stopped
 from ns_jax.evaluators.metrics import apply_temperature
 from ns_jax.experiment.claims import Claims
 from ns_jax.parallel.hosts import is_process_zero, sum_over_hosts
+from ns_jax.parallel.preemption import sigterm_held_back
 from ns_jax.pseudo_labels.ids import Images
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.report.progress import StageProgress
@@ -78,7 +79,7 @@ def label_shards(
     in_shard, stopped, own = ByShard(readable, ranges), False, 0
     missing = set(range(len(ranges))) - store.written(range(len(ranges)))
     if missing:
-        with Claims(store.folder / CLAIMS) as claims:
+        with sigterm_held_back(), Claims(store.folder / CLAIMS) as claims:
             work = ShardWork(store, sorted(missing), claims)
             try:
                 own = _label_claimed(work, source, in_shard, make_predictor(), title, temperature)

@@ -30,7 +30,7 @@ def kill_and_replace(context, folder, kills: int, num_shards: int, late: int, se
 
     `late` more begin in the middle. With `lease_seconds` each is as on a machine of its own.
     """
-    chance, alive, begun = random.Random(0), [], 0
+    store, chance, alive, begun = LabelStore(epath.Path(folder)), random.Random(0), [], 0
 
     def begin() -> None:
         nonlocal begun
@@ -42,7 +42,7 @@ def kill_and_replace(context, folder, kills: int, num_shards: int, late: int, se
         begin()
     deadline = time.monotonic() + 250
     for killed in range(kills):
-        while len(list(folder.glob("*.npy"))) < num_shards * 0.8 * killed / kills:
+        while len(store.written(range(num_shards))) < num_shards * 0.8 * killed / kills:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(chance.uniform(0, seconds))
@@ -61,7 +61,7 @@ def kill_and_replace(context, folder, kills: int, num_shards: int, late: int, se
 
 
 def assert_as_one(folder, alone, num_shards: int) -> None:
-    """The same files as one worker's, and no claims."""
+    """The same files as one worker's, with every image once."""
     assert workers.written(folder) == workers.written(alone)
     store = LabelStore(epath.Path(folder))
     ids = np.concatenate([store.read_shard(shard).ids for shard in range(num_shards)])
@@ -73,7 +73,6 @@ def test_workers_that_are_killed(context, tmp_path):
     assert workers.label(tmp_path / "alone", 12) == 12
     kill_and_replace(context, tmp_path / "shared", kills=4, num_shards=12, late=1, seconds=0.1)
     assert_as_one(tmp_path / "shared", tmp_path / "alone", 12)
-    assert not list((tmp_path / "shared" / "claims").iterdir())
 
 
 @pytest.mark.slow
@@ -112,15 +111,14 @@ def test_a_second_command_helps_a_run_that_labels(tmp_path, capsys, quick_compil
     command.run_here(workdir, RINGS, **more)
     labels = workdir / "iteration_1" / "labels"
     before = {path.name: path.read_bytes() for path in labels.iterdir()}
-    for name in ("manifest.json", "shard-00001.npy", "shard-00004.npy"):
-        (labels / name).unlink()
+    store = LabelStore(epath.Path(labels))
+    for path in (labels / "manifest.json", store.shard_path(1), store.shard_path(4)):
+        path.unlink()
     help_it = {"only_stages": ("label",), "timeouts__join_seconds": 1} | more
     with held(workdir):
         command.run_here(workdir, RINGS, **help_it)
         assert "all 6 files are written, 2 of them by this worker" in capsys.readouterr().out
-        assert {path.name: path.read_bytes() for path in labels.glob("*.npy")} | {
-            name: before[name] for name in ("manifest.json", "claim.json")
-        } == before
+        assert workers.written(labels) | {"manifest.json": before["manifest.json"]} == before
         assert not (labels / "manifest.json").exists()
         command.assert_refused(workdir, "another run works in", **more, config=RINGS)
         command.assert_refused(workdir, "belongs to another config (seed", config=RINGS, **help_it, seed=7)

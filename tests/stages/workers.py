@@ -68,5 +68,5 @@ def start(context, folder: pathlib.Path, num_shards: int, seconds: float, host: 
 
 
 def written(folder: pathlib.Path) -> dict[str, bytes]:
-    """The files of shards and what is in them."""
-    return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+    """The files of a store, but for those that were left half written, and what is in them."""
+    return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file() and path.suffix != ".tmp"}
