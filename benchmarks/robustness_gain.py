@@ -50,7 +50,7 @@ MANY_COPIES = ("pgd", "corruptions", "perturbations")
 STUDIES = {
     "demo": Study(
         "configs/mnist5k.py:chain", "configs/mnist5k.py:control", "iteration_3", {"mnist5k:test": CHEAP + MANY_COPIES}
-    )
+    ),
     "fashion": Study(
         "configs/ablation_iterations.py:1,fashion:{seed}",
         "configs/ablation_iterations.py:control,fashion:{seed}",
