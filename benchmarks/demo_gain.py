@@ -1,6 +1,6 @@
 """Does the gain of the demo come from the method? Chains and supervised controls over several seeds.
 
-  python -m benchmarks.demo_gain --folder=DIR [--seeds=0,1,2]
+  python -m benchmarks.demo_gain --folder=DIR [--seeds=0,1,2] [--chain=views]
 
 Runs configs/mnist5k.py and its control for every seed (about 8 minutes a seed on two cores; an
 interrupted run continues) and prints the table of docs/results.md.
@@ -50,11 +50,12 @@ def measure(
 def define_flags() -> None:
     flags.DEFINE_string("folder", None, "Where the runs go.", required=True)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
+    flags.DEFINE_string("chain", "chain", "Which chain of configs/mnist5k.py: chain or views.")
 
 
 def main(argv) -> None:
     del argv
-    print(measure(Path(FLAGS.folder), FLAGS.seeds))
+    print(measure(Path(FLAGS.folder), FLAGS.seeds, FLAGS.chain))
 
 
 if __name__ == "__main__":

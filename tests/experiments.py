@@ -15,7 +15,7 @@ from ns_jax.configs import (
 
 NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small", "own_images"}
 FORMS = {
-    "mnist5k": ("chain", "control", "smoke"),
+    "mnist5k": ("chain", "control", "smoke", "views"),
     "svhn": ("online", "offline", "teacher"),
     "solar_cells": ("0",),
     "resnet50": ("teacher", "student"),

@@ -2,9 +2,9 @@
 
   python -m benchmarks.peers --folder=DIR [--task=digits|fashion:DRAW:LABELS] [--peers=...] [--seeds=0]
 
-Every peer is trained by its own code, in a process of its own, and gets the images and the labels that this project
-gets, the same backbone (built by timm from the variant's own blocks), labeled batch, ratio and number of images that
-may pass through the network in training; what counts is the last step, never the best. Peers:
+Every peer is trained by its own code, in a process of its own, and gets the same images and labels, backbone (built by
+timm of the variant's own blocks), labeled batch, ratio and number of images that may pass through the network in
+training; what counts is the last step, never the best. Peers:
 
   ns_jax      configs/mnist5k.py or the study set's chain: a teacher and its students, all images of all of them
   linear      scikit-learn on pixels

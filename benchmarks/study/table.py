@@ -244,6 +244,9 @@ def draw(study: Study, to) -> None:
         axis.errorbar(difference.mean, place, xerr=half_width, fmt="o", color=color, capsize=4)
         axis.plot(difference.values, [place + 0.22] * len(difference.values), "|", color=color, alpha=0.7)
     axis.axvline(0, color="black", linewidth=0.8)
+    # An interval over two seeds is so wide that nothing else would be seen.
+    widest = 1.3 * max(abs(value) for _, difference in drawn for value in difference.values)
+    axis.set_xlim(-widest, widest)
     axis.set_yticks(range(len(drawn)), [title for title, _ in drawn])
     axis.invert_yaxis()
     axis.set_xlabel(
