@@ -27,11 +27,11 @@ class TrainingTable:
     def probs(self, examples: np.ndarray) -> np.ndarray:
         """Probabilities of the entries `examples`, int64 [N]: float32 [N, classes]."""
         shard, record = self.shard[examples], self.record[examples]
-        probs = None
+        probs = np.empty((len(examples), 0), np.float32)
         for number in np.unique(shard).tolist():
             in_shard = shard == number
             some = self.store.read_probabilities(number, record[in_shard])
-            if probs is None:
+            if not probs.shape[1]:
                 probs = np.empty((len(examples), some.shape[1]), np.float32)
             probs[in_shard] = some
         return probs
