@@ -232,7 +232,7 @@ class EvalBatches:
             indices = tf.Variable(np.zeros(0, np.int64), shape=[None])  # read when an iteration begins
         self._indices = indices
         list_of_indices = tf.data.Dataset.from_tensors(0).flat_map(
-            lambda _: tf.data.Dataset.from_tensor_slices(indices.read_value())
+            tf.autograph.experimental.do_not_convert(lambda _: tf.data.Dataset.from_tensor_slices(indices.read_value()))
         )
         dataset = map_examples(list_of_indices, source, lambda index: {"index": index}, make)
         self._batches = dataset.batch(batch_size).prefetch(2)

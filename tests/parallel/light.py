@@ -34,6 +34,7 @@ def be_host(number: int, count: int, port: int, log: str, what: str, at: int, si
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
     from ns_jax.parallel.coordination import current
+    from ns_jax.parallel.preemption import must_stop
     from ns_jax.parallel.start import fail_together, join_hosts, leave_hosts
 
     join_hosts(TimeOuts(silence=silence, barrier=30, join=120, shutdown=60))
@@ -45,6 +46,11 @@ def be_host(number: int, count: int, port: int, log: str, what: str, at: int, si
             happen(fault, silence)
         elif place == "computing":  # as in a collective of devices, which needs all of them
             time.sleep(100)
+        if place == "labeling":  # each at its own pace
+            until = time.monotonic() + 30
+            while not must_stop(together=False):
+                assert time.monotonic() < until, "nobody told of the SIGTERM"
+                time.sleep(0.1)
         current().exchange("a barrier", b"", lambda values: b"")
         leave_hosts()
     except Exception as error:
@@ -52,6 +58,8 @@ def be_host(number: int, count: int, port: int, log: str, what: str, at: int, si
 
 
 def happen(fault: str, silence: float) -> None:
+    if fault == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "stop":

@@ -21,6 +21,10 @@ def test_an_error_of_one_is_the_line_of_all(forks, tmp_path, what):
     assert result["seconds"] < 30
 
 
+def test_a_sigterm_of_one_is_told_to_hosts_at_their_own_pace(forks, tmp_path):
+    assert light.run(forks, 2, "term labeling", 1, tmp_path)["codes"] == [0, 0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["barrier", "computing"])
 @pytest.mark.parametrize("fault", ["kill", "stop"])
