@@ -27,7 +27,7 @@ from absl import app, flags
 from etils import epath
 
 from ns_jax.files import sync, write_bytes
-from ns_jax.pseudo_labels.chunks import check_shard, read_labels
+from ns_jax.pseudo_labels.chunks import Chunk, check_shard, read_labels
 from ns_jax.pseudo_labels.columns import pack
 from ns_jax.pseudo_labels.draws import draw_by_index, draw_share
 from ns_jax.pseudo_labels.progress import Progress
@@ -83,7 +83,7 @@ def make_columns(folder: epath.Path, images: int, classes: int, shard_size: int,
     """Writes the columns of a store without probabilities: label and confidence, or all of them."""
     store, ranges = LabelStore(folder), shard_ranges(images, shard_size)
     shares = np.cumsum(1 / np.arange(1, classes + 1) ** 0.9)
-    digests = []
+    digests: list[str] = []
     for first in range(0, len(ranges), AGAIN):
         some = ranges[first : first + AGAIN]
         generator, count = np.random.default_rng([SEED, first]), some[-1][1] - some[0][0]
@@ -125,7 +125,7 @@ def select(store: LabelStore, selection: Selection, case: Case, threads: int) ->
     labels = read_labels(store, SEED, progress=Progress(selection.folder / "progress.npz", case.name))
     labels = dataclasses.replace(labels, threads=threads)
 
-    def check(chunk) -> None:
+    def check(chunk: Chunk) -> None:
         for shard, columns in chunk.shards:
             check_shard(store, shard, columns, labels.num_classes, len(columns), manifest["sha256"][shard])
 

@@ -32,7 +32,7 @@ def answers_problem(ids: np.ndarray, stored: np.ndarray) -> str:
     return "" if len(np.unique(ids)) == len(ids) else "it names an image twice"
 
 
-def _first_wrong(ids: np.ndarray, *checks: tuple[np.ndarray, str]) -> str:
+def _first_wrong(ids: np.ndarray, *checks: tuple[Any, str]) -> str:
     for is_right, what in checks:
         if not is_right.all():
             return f"{ids[int(np.argmin(is_right))].decode(errors='replace')!r} has {what}"

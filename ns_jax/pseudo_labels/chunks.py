@@ -55,6 +55,10 @@ class Chunk:
         return self.draw(where)
 
 
+def _call(function: Callable[[Chunk], T], read: Callable[[], Chunk]) -> T:
+    return function(read())
+
+
 @dataclasses.dataclass(frozen=True)
 class Labels:
     """The pseudo-labels of all images.
@@ -90,7 +94,7 @@ class Labels:
             waiting: collections.deque[Any] = collections.deque()
             try:
                 for read in self.parts:
-                    waiting.append(pool.submit(lambda read=read: function(read())))
+                    waiting.append(pool.submit(_call, function, read))
                     if len(waiting) > self.threads:
                         yield waiting.popleft().result()
                 while waiting:

@@ -12,7 +12,7 @@ import math
 import mmap
 import os
 import weakref
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def map_npy(path: str) -> np.ndarray:
 
 class _Layout(NamedTuple):
     shape: tuple[int, ...]
-    order: str
+    order: Literal["C", "F"]
     dtype: np.dtype
     offset: int
 

@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -39,7 +40,9 @@ class Progress:
         """Writes arrays down, in place of others of that name."""
         self._known[name] = arrays
         buffer = io.BytesIO()
-        named = {f"{name}/{key}": value for name, values in self._known.items() for key, value in values.items()}
+        named: dict[str, Any] = {
+            f"{name}/{key}": value for name, values in self._known.items() for key, value in values.items()
+        }
         np.savez(buffer, question=np.array(self._question), **named)
         write_bytes(self._path, buffer.getvalue())
 

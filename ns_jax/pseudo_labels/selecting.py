@@ -4,7 +4,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ns_jax.pseudo_labels.chunks import Chunk, Labels
 from ns_jax.pseudo_labels.columns import Columns
 from ns_jax.pseudo_labels.draws import draw_share
 from ns_jax.pseudo_labels.joined import ids_of
-from ns_jax.pseudo_labels.progress import Arrays, Progress
+from ns_jax.pseudo_labels.progress import Progress
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 from ns_jax.pseudo_labels.survey import KINDS, Survey
 
@@ -86,9 +86,9 @@ def write_copies(
         written = Written(
             written.sha256,
             written.per_class + per_class,
-            written.kept + kept,
-            written.copies + per_class.sum(),
-            written.chunks + 1,
+            np.asarray(written.kept + kept),
+            np.asarray(written.copies + per_class.sum()),
+            np.asarray(written.chunks + 1),
         )
         if progress and time.monotonic() - saved > KEPT_EVERY:
             sync(selection.folder)
@@ -99,7 +99,7 @@ def write_copies(
 
 
 def _nothing(num_shards: int, num_classes: int) -> Written:
-    none = np.int64(0)
+    none = np.array(0)
     return Written(np.zeros((num_shards, 32), np.uint8), np.zeros(num_classes, np.int64), none, none, none)
 
 
@@ -116,7 +116,7 @@ def _write_shard(selection: Selection, shard: int, copies: np.ndarray, columns: 
 
 def write_samples(selection: Selection, seen: Survey, store: LabelStore, source_ids: Callable | None = None) -> None:
     """Writes samples.npz: of each kind a record array and the ids of its images."""
-    arrays: Arrays = {}
+    arrays: dict[str, Any] = {}
     for kind, records in seen.samples.items():
         arrays[kind], arrays[f"{kind}_ids"] = records, ids_of(store, records["index"], source_ids)
     buffer = io.BytesIO()

@@ -58,7 +58,7 @@ def _look_through(labels: Labels, check: Callable[[Chunk], None]) -> Arrays:
         _Samples(np.full(1, _OPEN), AT_RANDOM)
     ]
 
-    def look(chunk: Chunk):
+    def look(chunk: Chunk) -> tuple[np.ndarray, np.ndarray, float, list[np.ndarray]]:
         check(chunk)
         label, confidence = chunk["label"], chunk["confidence"]
         key = score_key(confidence).astype(np.int64)
@@ -68,17 +68,17 @@ def _look_through(labels: Labels, check: Callable[[Chunk], None]) -> Arrays:
         return (
             np.bincount(label, minlength=classes),
             np.histogram(confidence, BINS)[0],
-            confidence.sum(dtype=np.float64),
+            float(confidence.sum(dtype=np.float64)),
             [of_kind.candidates(chunk, *both) for of_kind, both in zip(samples, keys, strict=True)],
         )
 
-    per_class, histogram, total = np.zeros(classes, np.int64), np.zeros(len(BINS) - 1, np.int64), np.float64(0)
+    per_class, histogram, total = np.zeros(classes, np.int64), np.zeros(len(BINS) - 1, np.int64), 0.0
     for counts, in_bins, confidence, candidates in labels.map(look):
         per_class, histogram, total = per_class + counts, histogram + in_bins, total + confidence
         for of_kind, some in zip(samples, candidates, strict=True):
             of_kind.add(some)
     of_kinds = {kind: of_kind.best for kind, of_kind in zip(KINDS, samples, strict=True)}
-    return {"per_class": per_class, "histogram": histogram, "confidence": total} | of_kinds
+    return {"per_class": per_class, "histogram": histogram, "confidence": np.array(total)} | of_kinds
 
 
 @dataclasses.dataclass
