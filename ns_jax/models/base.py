@@ -166,7 +166,8 @@ class Architecture(abc.ABC):
     def fold(self, variables: Mapping) -> dict:
         """{params, batch_stats} as artifacts hold them, to those of a module built with `fold_batch_norm`.
 
-        `ns_jax.models.folding.fold_batch_norms` does it for layers that are named in one way.
+        `ns_jax.models.folding.fold_batch_norms` does it for layers that are named in one way. It may take arrays out
+        of `variables`.
         """
         raise NotImplementedError
 

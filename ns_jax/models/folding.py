@@ -14,12 +14,13 @@ import numpy as np
 from ns_jax.models.base import Network
 
 
-def folded(network: Network, variables: Mapping) -> tuple[Network, dict]:
+def folded(network: Network, variables: Mapping, consume: bool = False) -> tuple[Network, dict]:
     """The network and its variables without batch norm; as they are where the architecture cannot fold.
 
     Args:
       network: for predictions.
       variables: {params, batch_stats} as artifacts hold them; nested dicts of arrays in memory.
+      consume: takes kernels out of `variables`, so that no second copy of the whole is ever in memory.
 
     Returns:
       (the network, {params, batch_stats} as `Network.to_module` takes them).
@@ -29,15 +30,22 @@ def folded(network: Network, variables: Mapping) -> tuple[Network, dict]:
         return network, dict(variables)
     options = dataclasses.replace(network.options, fold_batch_norm=True)
     module = architecture.build(network.num_classes, options)
+    if not consume:
+        variables = _copied(variables)
     return dataclasses.replace(network, options=options, module=module), architecture.fold(variables)
+
+
+def _copied(tree: Mapping) -> dict:
+    """Nested dicts of the same arrays."""
+    return {name: _copied(value) if isinstance(value, Mapping) else value for name, value in tree.items()}
 
 
 def fold_batch_norms(variables: Mapping, convolution_of: Callable[[str], str], epsilon: float) -> dict:
     """Folds every batch norm into the convolution beside it in the tree.
 
     Args:
-      variables: {params, batch_stats}; batch norm has scale and bias, mean and var, [C], and convolutions a kernel
-        [..., C].
+      variables: {params, batch_stats}, nested dicts, out of which kernels are taken. Batch norm has scale and bias,
+        mean and var, [C], and convolutions a kernel [..., C].
       convolution_of: from the name of a batch norm to that of its convolution.
       epsilon: of batch norm.
 
@@ -63,7 +71,7 @@ def _fold(params: Mapping, stats: Mapping, convolution_of: Callable[[str], str],
         )
         factor = scale / np.sqrt(variance + epsilon)
         convolution = convolution_of(name)
-        kernel = np.asarray(params[convolution]["kernel"]) * factor
-        result[convolution] = dict(params[convolution]) | {"kernel": kernel.astype(np.float32)}
+        kernel = np.asarray(params[convolution].pop("kernel")) * factor
+        result[convolution] = params[convolution] | {"kernel": kernel.astype(np.float32)}
         result[name] = {"bias": (bias - mean * factor).astype(np.float32)}
     return result
