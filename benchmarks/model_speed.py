@@ -6,7 +6,7 @@ Timed is a training step (forward, backward, RMSProp, EMA, batch norm's moments)
 inference, in float32 unless a contestant's form says bfloat16. The peers need their packages; --torch_python and
 --keras_python name the interpreters that have them (timm and torch; tensorflow). --contestants chooses peers and forms:
 
-  --modes=inference --contestants=ns_jax,ns_jax:folded,onnxruntime,openvino,openvino:bfloat16,timm,timm:compiled_bfloat16
+  --modes=inference --contestants=ns_jax,ns_jax:folded,onnxruntime,openvino,openvino:bfloat16,timm:compiled_bfloat16
 """
 
 import contextlib
@@ -115,8 +115,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "contestants",
         ["ns_jax", "timm"],
-        "Of: ns_jax[:folded|:bfloat16], plain (native convolutions), timm[:compiled|:bfloat16|:compiled_bfloat16], keras, "
-        "and of inference onnxruntime, openvino[:bfloat16].",
+        "Of: ns_jax[:folded|:bfloat16], plain (native convolutions), timm[:compiled|:bfloat16|:compiled_bfloat16], "
+        "keras, and of inference onnxruntime, openvino[:bfloat16].",
     )
     flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torch and timm.")
     flags.DEFINE_string("keras_python", sys.executable, "Interpreter that has tensorflow.")
