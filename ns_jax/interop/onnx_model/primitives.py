@@ -57,6 +57,11 @@ def _reciprocal_root(graph: Graph, equation, inputs: Sequence[Value]) -> Value:
     return graph.add("Reciprocal", [graph.add("Sqrt", [x], x.shape, x.dtype)], x.shape, x.dtype)
 
 
+def _erfc(graph: Graph, equation, inputs: Sequence[Value]) -> Value:
+    (x,) = inputs
+    return graph.add("Sub", [np.ones((), x.dtype), graph.add("Erf", [x], x.shape, x.dtype)], x.shape, x.dtype)
+
+
 def _power(graph: Graph, equation, inputs: Sequence[Value]) -> Value:
     (x,) = inputs
     exponent = 2 if equation.primitive.name == "square" else equation.params["y"]
@@ -199,6 +204,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "conv_general_dilated": _convolution,
     "convert_element_type": _cast,
     "dot_general": _dot,
+    "erfc": _erfc,
     "integer_pow": _power,
     "pad": _pad,
     "reduce_window_max": _max_pool,
