@@ -28,5 +28,7 @@ def get_config(argument: str = "joint"):
     if not c.chain:
         c.finetune.augment = c.augment
     elif "finetune" in c.chain.iteration_1:
+        if c.data.labeled.startswith("fashion_mnist:"):  # there the schedule has other epochs
+            c.chain.iteration_1.finetune.epochs = c.train_epochs / 10
         c.chain.iteration_1.finetune.update({"augment": c.augment, "base_learning_rate": c.base_learning_rate / 10})
     return c

@@ -20,11 +20,14 @@ PAIRS = {
 
 def get_config(argument: str = "b0_b1"):
     pair, _, data = argument.partition(",")
-    if pair not in PAIRS or data not in ("", "small"):
-        raise ValueError(f"the argument is PAIR or PAIR,small, with PAIR one of {', '.join(PAIRS)}; not {argument!r}")
+    if pair not in PAIRS or not (data == "" or small.is_small_set(data)):
+        raise ValueError(
+            f"the argument is PAIR or PAIR,SET, with PAIR one of {', '.join(PAIRS)} and SET one of "
+            f"{', '.join(small.SETS)}; not {argument!r}"
+        )
     teacher, model = pair.split("_")
     if data:
-        c = small.base()
+        c = small.base(data)
         larger = {} if model == teacher else {"variant": "efficientnet-small-1.5"}
         c.chain.iteration_0.paper_row = f"9/efficientnet-{teacher} supervised"
         c.chain.iteration_1 = {**larger, "paper_row": f"11/{pair}"}

@@ -55,10 +55,10 @@ def get_config(argument: str = "noised"):
         c.augment, c.min_confidence, c.images_per_class = imagenet.CROP_AND_FLIP, 0.0, 0
     else:
         c = ablation.get_config(argument, ROWS, "b5", "6")
-    if c.chain:  # the digits' only crop and flip is 'pad4'
+    if c.chain:
         student = c.chain.iteration_1
-        if student.get("augment_unlabeled"):
-            student.augment_unlabeled = ("pad4",)
+        if student.get("augment_unlabeled"):  # what the set has for crop and flip
+            student.augment_unlabeled = tuple(name for name in c.augment if name != "randaugment")
         return c
     c.unlabeled_ratio = 1
     return c

@@ -21,7 +21,9 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "A path or a name, as for ns_jax.load.")
     flags.DEFINE_string("variant", None, "Name of a model variant, or package.module:factory; recognised if not given.")
     flags.DEFINE_enum("suite", "robustness", SUITE_NAMES, "What to measure; docs/robustness.md says what is in it.")
-    flags.DEFINE_string("data", None, "Labeled images, as folder:PATH; of the suite imagenet the folder of its sets.")
+    flags.DEFINE_string(
+        "data", None, "Labeled images, as folder:PATH; of the suite imagenet the folder of its sets, or tfds."
+    )
     flags.DEFINE_string(
         "out", None, "Folder of the results, one JSON file each. An interrupted command continues there."
     )

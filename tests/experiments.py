@@ -23,9 +23,16 @@ FORMS = {
     "b0_teacher": ("randaugment", "plain"),
     "b1_teacher": ("randaugment", "plain"),
     "ablation_larger_student": (*ablation_larger_student.PAIRS, "b0_b1,small", "b0_b0,small"),
+    "ablation_larger_teacher": ("larger,fashion",),
+    "ablation_domain": ("digits_hard,fashion", "noise_soft,fashion:3:10"),
+    "ablation_iterations": ("3,fashion", "control,fashion"),
+    "ablation_views": ("stored", "ema_weak", "ema_confidence,fashion"),
 }
 FURTHER = {
-    ablation_noise: ("1.3M_teacher", *ablation_noise.ROWS_1_3M, "no_aug,small"),
+    ablation_noise: ("1.3M_teacher", *ablation_noise.ROWS_1_3M, "no_aug,small", "no_aug,fashion:3:10"),
+    ablation_balancing: ("unbalanced,small", "balanced,fashion"),
+    ablation_joint: ("pretrain_finetune,small", "pretrain_finetune,fashion"),
+    ablation_warm_start: ("scratch_350,small", "warm_140,fashion"),
     ablation_ratio: (*ablation_ratio.L2_ROWS, "28,small"),
     ablation_soft_hard: ("hard_0.3,small",),
 }

@@ -240,6 +240,7 @@ def test_each_field_affects_what_it_says(field):
         ({"pseudo_label": "firm"}, "pseudo_label='firm' must be one of soft, hard"),
         ({"dtype": "float16"}, "one of bfloat16, float32"),
         ({"online_teacher": True}, "there is nothing to label"),
+        ({"online_ema": True}, "online_ema=True is of an online teacher: set online_teacher=True"),
         ({"stages": ()}, "must name at least one"),
         ({"augment": ("flip", 3)}, "augment=.'flip', 3. must be a tuple of names"),
         ({"finetune": {"augment": (True,)}}, "finetune.augment=.True,. must be a tuple of names"),

@@ -13,20 +13,12 @@ import urllib.parse
 from absl import app, flags
 from etils import epath
 
+from ns_jax.data.sources.fashion_mnist import CONTENTS, DEBIAN_FOLDER
 from ns_jax.errors import UserError
 
-DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of TFDS data sets: --config.data.dir of a run.")
 flags.DEFINE_string("source", DEBIAN_FOLDER, "Folder with the four *-ubyte.gz files.")
-
-# SHA-256 of the uncompressed files, by `zcat FILE | sha256sum`.
-CONTENTS = {
-    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-}
 
 
 def import_files(source: str, data_dir: str) -> None:

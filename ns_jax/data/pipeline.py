@@ -123,6 +123,7 @@ def train_batches(
     num_steps: int,
     clean_view: View | None = None,
     with_clean: bool | None = None,
+    clean_augmentation: Augmentation | None = None,
 ) -> Iterator[dict]:
     """Yields this process's part of the augmented training batches `start_step` to `num_steps` - 1.
 
@@ -140,6 +141,7 @@ def train_batches(
       clean_view: of another model that is to see the same images without noise.
       with_clean: whether to give the examples without noise too; default: where there is a clean_view. True without a
         clean_view gives the arrays as the source has them.
+      clean_augmentation: of the examples that the other model sees, drawn by itself; None: they are without noise.
 
     Yields:
       {image: uint8 [rows, size, size, 3], label: int32 [rows], example: int64 [rows] into
@@ -163,7 +165,11 @@ def train_batches(
         image = train_image(image, augmentation, view, image_seed)
         result = {"image": image, "label": label, "example": request["example"]}
         if with_clean:
-            result["clean"], _ = _load_clean(load, clean_view)
+            if clean_augmentation is None:
+                result["clean"], _ = _load_clean(load, clean_view)
+            else:
+                weak = (clean_view, clean_augmentation, stream_seed(seed, f"{stream}/weak"))
+                result["clean"], _ = _load_noised(load, request["position"], *weak)
         return result
 
     dataset = tf.data.Dataset.range(start_step * per_process, num_steps * per_process)
@@ -179,9 +185,9 @@ def _load_clean(load: Callable, view: View | None):
     return resize(image, view), label
 
 
-def _load_noised(load: Callable, index, view: View | None, augmentation: Augmentation, seed: int):
-    """Image or array as for training, its noise drawn by its index, and label. Images are float32."""
-    image_seed = tf.stack([tf.constant(stream_seed(seed, "teacher"), tf.int64), index])
+def _load_noised(load: Callable, number, view: View | None, augmentation: Augmentation, key: int):
+    """Image or array as for training, its noise drawn by a number and a stream's key, and label. Images are float32."""
+    image_seed = tf.stack([tf.constant(key, tf.int64), number])
     image, label = load(train_window(augmentation, view, image_seed))
     image = train_image(image, augmentation, view, image_seed)
     return (image if view is None else tf.cast(image, tf.float32)), label
@@ -209,9 +215,13 @@ def eval_batches(
       [batch_size], -1 where padded}.
     """
 
+    noise_key = stream_seed(noise[1], "teacher") if noise else 0
+
     def make(request, load):
         index = request["index"]
-        image, label = _load_clean(load, view) if noise is None else _load_noised(load, index, view, *noise)
+        image, label = (
+            _load_clean(load, view) if noise is None else _load_noised(load, index, view, noise[0], noise_key)
+        )
         return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))

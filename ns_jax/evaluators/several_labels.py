@@ -2,11 +2,13 @@
 
 The file of right labels is that of google-research/reassessed-imagenet, real.json: a list with the classes of
 ILSVRC2012_val_00000001 first; or {id of an image: its classes}. Classes are numbers or names. Images without a right
-label do not count.
+label do not count. Without a file a source must give them, as tfds:imagenet2012_real/validation does.
 """
 
+import functools
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -27,7 +29,7 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
       predictor: of the model; its classes are in the order of the file's numbers.
       source: of the images; its own labels do not matter.
       indices: of its readable examples.
-      options: `right_labels`, the file.
+      options: `right_labels`, the file; '' where the source gives them.
 
     Returns:
       {count, correct, top1, without_label}.
@@ -35,7 +37,15 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
     Raises:
       UserError: the file is missing or has another form, lacks an image, or names a class that the model has not.
     """
-    right = read_right_labels(options["right_labels"], source.ids(indices), predictor.class_names)
+    file = options["right_labels"]
+    labels_of_source = None if file else getattr(source, "right_labels", None)
+    if labels_of_source is not None:
+        right = [
+            places_of(source.name, labels, predictor.class_names, f"image {index}")
+            for index, labels in zip(indices.tolist(), labels_of_source(indices), strict=True)
+        ]
+    else:
+        right = read_right_labels(file, source.ids(indices), predictor.class_names)
     of_index = dict(zip(indices.tolist(), right, strict=True))
     counts = np.zeros(2, np.int64)
     for probs, _, places in predictor.every_example(source, indices):
@@ -44,7 +54,7 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
                 counts += [1, answer in of_index[index]]
     count, correct = sum_over_hosts(counts).tolist()
     if not count:
-        raise UserError(f"right_labels={options['right_labels']}: no image of {source.name} has a right label in it")
+        raise UserError(f"right_labels={file}: no image of {source.name} has a right label in it")
     return {"count": count, "correct": correct, "top1": correct / count, "without_label": len(indices) - count}
 
 
@@ -63,19 +73,25 @@ def read_right_labels(file: str, ids: np.ndarray, class_names: tuple[str, ...]) 
     if not file or not path.is_file():
         raise UserError(f"right_labels={file!r}: there is no such file; for ImageNet ReaL it is real.json")
     content = read_json(path)
-    places = {name: place for place, name in enumerate(class_names)}
     right = []
     for id_of_image in ids.tolist():
         text = os.fsdecode(id_of_image)
-        labels = labels_of_image(content, text, file)
-        numbers = [places.get(label, -1) if isinstance(label, str) else label for label in labels]
-        wrong = [label for label, number in zip(labels, numbers, strict=True) if not 0 <= number < len(class_names)]
-        if wrong:
-            raise UserError(
-                f"{file}: {text} has the label {wrong[0]!r}, which is none of the {len(class_names)} classes"
-            )
-        right.append(frozenset(numbers))
+        right.append(places_of(file, labels_of_image(content, text, file), class_names, text))
     return right
+
+
+def places_of(where: str, labels: Sequence, class_names: tuple[str, ...], image: str) -> frozenset[int]:
+    """Places of an image's labels, names or numbers, among `class_names`. Raises UserError for one that is none."""
+    numbers = [_places(class_names).get(label, -1) if isinstance(label, str) else label for label in labels]
+    wrong = [label for label, number in zip(labels, numbers, strict=True) if not 0 <= number < len(class_names)]
+    if wrong:
+        raise UserError(f"{where}: {image} has the label {wrong[0]!r}, which is none of the {len(class_names)} classes")
+    return frozenset(numbers)
+
+
+@functools.cache
+def _places(class_names: tuple[str, ...]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(class_names)}
 
 
 def labels_of_image(content, text: str, file: str) -> list:

@@ -57,12 +57,28 @@ IMAGENET_SETS: dict[str, tuple[str, dict]] = {
     "selective": ("val", {"type": "selective", "data": "folder:{}"}),
 }
 
+# The same of TensorFlow Datasets, which has neither ImageNet-P nor ImageNet-C at 299 px.
+TFDS = "tfds"
+TFDS_SETS: dict[str, dict] = {
+    "imagenet": {"data": "tfds:imagenet2012/validation"},
+    "real": {"data": "tfds:imagenet2012_real/validation", "right_labels": ""},
+    "v2": {"data": "tfds:imagenet_v2/matched-frequency/test"},
+    "sketch": {"data": "tfds:imagenet_sketch/test"},
+    "imagenet_a": {"data": "tfds:imagenet_a/test"},
+    "imagenet_r": {"data": "tfds:imagenet_r/test"},
+    "imagenet_c_224": {"data": "imagenet_c:tfds:imagenet2012_corrupted/validation"},
+    "fgsm": {"data": "tfds:imagenet2012/validation"},
+    "pgd": {"data": "tfds:imagenet2012/validation"},
+    "calibration": {"data": "tfds:imagenet2012/validation"},
+    "selective": {"data": "tfds:imagenet2012/validation"},
+}
+
 
 def imagenet(data: str, view: View, baseline: str) -> Suite:
-    """ImageNet's test sets that are in a folder, in their official layouts.
+    """ImageNet's test sets that are in a folder, in their official layouts, or those that TensorFlow Datasets has.
 
     Args:
-      data: the folder.
+      data: the folder, or 'tfds'.
       view: of the model, not used.
       baseline: replaces AlexNet: the folder of another model's results of this suite.
 
@@ -70,6 +86,19 @@ def imagenet(data: str, view: View, baseline: str) -> Suite:
       UserError: there is no such folder, or none of the sets in it.
     """
     del view
+    if data == TFDS:
+        suite = {name: IMAGENET_SETS[name][1] | of_tfds for name, of_tfds in TFDS_SETS.items()}
+    else:
+        suite = sets_in_folder(data)
+    if baseline:
+        for name, options in suite.items():
+            if "baseline" in options:
+                suite[name] = options | {"baseline": result_of(baseline, name)}
+    return suite
+
+
+def sets_in_folder(data: str) -> Suite:
+    """The sets that are in a folder. Raises UserError where there is none."""
     root = os.path.abspath(os.path.expanduser(data.removeprefix("folder:")))
     suite: Suite = {}
     for name, (folder, options) in IMAGENET_SETS.items():
@@ -78,8 +107,6 @@ def imagenet(data: str, view: View, baseline: str) -> Suite:
         if not os.path.isdir(path) or needs_file:
             continue
         suite[name] = {key: put_in(value, path) for key, value in options.items()}
-        if baseline and "baseline" in options:
-            suite[name]["baseline"] = result_of(baseline, name)
     if not suite:
         folders = dict.fromkeys(folder for folder, _ in IMAGENET_SETS.values())
         raise UserError(f"--data={data}: none of ImageNet's sets is in it, in folders called {', '.join(folders)}")

@@ -193,6 +193,15 @@ TABLE = (
     ("online_teacher",          False,      boolean,      "True: the teacher labels each batch inside the step (more "
                                                           "arithmetic, nothing stored); every image is used, or "
                                                           "those of selection_from"),
+    ("online_ema",              False,      boolean,      "True: the online teacher is the EMA of the student itself; "
+                                                          "with init_from='teacher' it begins as the teacher"),
+    ("online_augment",          (),         names,        "operations on the images that an online teacher "
+                                                          "labels, as ('pad4', 'flip'); (): the clean centre crop"),
+    ("online_min_confidence",   0.0,        RATE,         "labels of an online teacher that are not as sure do "
+                                                          "not count in the loss"),
+    ("pseudo_label_weight",     "equal",    one_of("equal", "confidence"),
+                                                          "of each pseudo-labeled image in the loss: 1, or the "
+                                                          "teacher's confidence"),
     ("eval_batch_size",         1024,       BATCH,        "of labelling and evaluation, over all devices"),
     ("label_shard_size",        10_000,     SHARD,        "images per pseudo-label file"),
     ("selection",               "confidence", name,       "rule: name of pseudo_labels/rules.py, or import path"),
@@ -469,6 +478,10 @@ def check_imbalance(config: ConfigDict, has_teacher: bool) -> None:
 
 def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
     if not config.online_teacher:
+        for field in ("online_ema", "online_augment", "online_min_confidence"):
+            require(
+                not config[field], f"{field}={show(config[field])} is of an online teacher: set online_teacher=True"
+            )
         return
     require(config.data.unlabeled, "online_teacher without data.unlabeled: there is nothing to label")
     require(not config.noise.teacher, "online_teacher is not noised: set noise.teacher=False")

@@ -138,14 +138,16 @@ def _predicting_network(config, model: Teacher, num_classes: int, dtype: str | N
 
 def _training(stage: str, config, mesh, counts: Counts, teacher: Teacher | None) -> Program:
     inputs = get_architecture(config.variant).inputs
-    online = None
-    if teacher is not None and config.online_teacher:
+    online = clean = None
+    if teacher is not None and config.online_ema:
+        clean = inputs.example_shape(config.resolution)
+    elif teacher is not None and config.online_teacher:
         online = _predicting_network(config, teacher, counts.classes, teacher.dtype)
     batch = {}
     if config.train_on == "both":
         batch |= _labeled_batch(config, mesh, inputs)
     if teacher is not None:
-        clean = online.inputs.example_shape(teacher.resolution) if online is not None else None
+        clean = online.inputs.example_shape(teacher.resolution) if online is not None else clean
         batch |= _unlabeled_batch(config, mesh, inputs, counts.classes, clean)
     training = make_training(config, counts.classes, counts.labeled, mesh, online)
     like, arguments = training.like, (training.like, batch)

@@ -81,6 +81,11 @@ def unlabeled_augmentation(config: ConfigDict) -> Augmentation:
     return augmentation(config, config.augment_unlabeled)
 
 
+def online_augmentation(config: ConfigDict) -> Augmentation | None:
+    """The augmentation of the images that an online teacher labels; None: they are clean."""
+    return augmentation(config, config.online_augment) if config.online_augment else None
+
+
 def schedule_settings(config: ConfigDict) -> ScheduleSettings:
     """The learning rate of a config."""
     return ScheduleSettings(
@@ -106,6 +111,8 @@ def step_settings(config: ConfigDict, class_prior: Sequence[float] = ()) -> Step
         reduction=config.loss_reduction,
         labeled_sample_prob=config.labeled_sample_prob,
         logit_adjustment=adjustment if config.logit_adjustment else (),
+        min_confidence=config.online_min_confidence,
+        weight=config.pseudo_label_weight,
     )
     return StepSettings(
         loss=loss,
@@ -114,6 +121,7 @@ def step_settings(config: ConfigDict, class_prior: Sequence[float] = ()) -> Step
         seed=config.seed,
         noise_unlabeled=config.noise.model_noise_unlabeled,
         accumulation_steps=config.parallel.accumulation_steps,
+        ema_teaches=config.online_ema and bool(config.data.unlabeled),
     )
 
 

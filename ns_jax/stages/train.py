@@ -41,6 +41,7 @@ from ns_jax.run.settings import (
     augmentation,
     bn_groups,
     build_options,
+    online_augmentation,
     test_view,
     train_view,
     unlabeled_augmentation,
@@ -96,7 +97,7 @@ def run(iteration: Iteration) -> None:
     labeled = Examples(source, iteration.inputs.trained_on(source))
     drawn, prior = labeled_draws(iteration, labeled)
     lessons = open_lessons(iteration, source) if iteration.teacher is not None else None
-    online = lessons.teacher if lessons else None
+    online = lessons.teacher if lessons and not config.online_ema else None
     training = make_training(
         config, source.num_classes, len(labeled.indices), iteration.mesh, online.network if online else None, prior
     )
@@ -209,10 +210,11 @@ def training_batches(
     if lessons is not None:
         size = unlabeled_batch_size(config)
         rows, views = host_rows(size), unlabeled_augmentation(config)
-        clean_view, with_clean = (lessons.teacher.view, True) if lessons.teacher else (None, False)
+        clean_view = lessons.teacher.view if lessons.teacher and not config.online_ema else view
+        with_clean = lessons.teacher is not None
         batches = train_batches(
             *lessons.examples, augmentation=views, stream="unlabeled", batch_size=size, rows=rows,
-            clean_view=clean_view, with_clean=with_clean, **common,
+            clean_view=clean_view, with_clean=with_clean, clean_augmentation=online_augmentation(config), **common,
         )  # fmt: skip
         streams.append(unlabeled_part(batches, lessons.table))
     for parts in zip(*streams, strict=True):
@@ -374,7 +376,11 @@ def check(iteration: Iteration) -> None:
     bn_groups(config, mesh)
     inputs = build_network(get_architecture(config.variant), 2, build_options(config)).inputs
     view = train_view(inputs, config.resolution, config.crop_padding)
-    for operations in (augmentation(config), unlabeled_augmentation(config)):
+    for operations in (
+        augmentation(config),
+        unlabeled_augmentation(config),
+        augmentation(config, config.online_augment),
+    ):
         if view is not None:
             check_augmentation(operations, view)
         else:

@@ -18,6 +18,8 @@ class LossSettings:
       reduction: 'paper' or 'official', see `combine`.
       labeled_sample_prob: share of the labeled batch that counts.
       logit_adjustment: added to the logits of labeled images, see `adjusted`; () adds nothing.
+      min_confidence: pseudo-labels that are less sure have no weight; 0: all have.
+      weight: of pseudo-labels: 'equal', or 'confidence'.
     """
 
     label_smoothing: float = 0.1
@@ -26,6 +28,8 @@ class LossSettings:
     reduction: str = "paper"
     labeled_sample_prob: float = 1.0
     logit_adjustment: tuple[float, ...] = ()
+    min_confidence: float = 0.0
+    weight: str = "equal"
 
 
 def smoothed_labels(labels: jax.Array, num_classes: int, smoothing: float) -> jax.Array:
@@ -42,6 +46,22 @@ def pseudo_targets(probs: jax.Array, settings: LossSettings) -> jax.Array:
         return smoothed_labels(probs.argmax(-1), probs.shape[-1], settings.label_smoothing)
     # Also undoes the float16 rounding of stored probabilities, which need not sum to 1.
     return jax.nn.softmax(jnp.log(jnp.maximum(probs, 1e-20)) / settings.temperature)
+
+
+def weighted(losses: jax.Array, probs: jax.Array, settings: LossSettings) -> jax.Array:
+    """Losses [N] of pseudo-labeled images, each times its weight: 0 where the teacher is too unsure.
+
+    Args:
+      losses: of each image.
+      probs: the teacher's, [N, classes].
+      settings: see `LossSettings`.
+    """
+    confidence = probs.max(-1)
+    if settings.weight == "confidence":
+        losses = losses * confidence
+    if settings.min_confidence:
+        losses = jnp.where(confidence >= settings.min_confidence, losses, 0.0)
+    return losses
 
 
 def adjusted(logits: jax.Array, adjustment: tuple[float, ...]) -> jax.Array:

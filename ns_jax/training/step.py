@@ -10,7 +10,15 @@ from ns_jax.models.apply import collections, probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, gather_params, replicated, split_by_batch
 from ns_jax.training.batching import add_example_ids, mean_over_parts, mix, separate
-from ns_jax.training.losses import LossSettings, adjusted, combine, cross_entropy, pseudo_targets, smoothed_labels
+from ns_jax.training.losses import (
+    LossSettings,
+    adjusted,
+    combine,
+    cross_entropy,
+    pseudo_targets,
+    smoothed_labels,
+    weighted,
+)
 from ns_jax.training.optimizer import decay_mask, l2_penalty
 from ns_jax.training.schedule import ema_decay
 from ns_jax.training.state import TrainState
@@ -27,6 +35,7 @@ class StepSettings:
       seed: of the model's noise.
       noise_unlabeled: whether pseudo-labeled images have model noise.
       accumulation_steps: parts of a batch, in sequence, each with batch norm statistics of its own.
+      ema_teaches: whether the EMA of the student makes probs from clean_image inside the step.
     """
 
     loss: LossSettings = dataclasses.field(default_factory=LossSettings)
@@ -35,6 +44,7 @@ class StepSettings:
     seed: int = 0
     noise_unlabeled: bool = True
     accumulation_steps: int = 1
+    ema_teaches: bool = False
 
 
 def data_loss(logits: jax.Array, batch: dict, settings: LossSettings, devices: int) -> tuple[jax.Array, dict]:
@@ -51,6 +61,7 @@ def data_loss(logits: jax.Array, batch: dict, settings: LossSettings, devices: i
             labeled_loss = jnp.where(batch["drawn"], labeled_loss, 0.0)
     if "probs" in batch:
         unlabeled_loss = cross_entropy(unlabeled_logits, pseudo_targets(batch["probs"], settings))
+        unlabeled_loss = weighted(unlabeled_loss, batch["probs"], settings)
         metrics["unlabeled_loss"] = unlabeled_loss.mean()
         metrics["teacher_agreement"] = (unlabeled_logits.argmax(-1) == batch["probs"].argmax(-1)).mean()
     return combine(labeled_loss, unlabeled_loss, settings.reduction, settings.labeled_sample_prob), metrics
@@ -68,7 +79,8 @@ def make_train_step(
       schedule: step to learning rate, for the metrics.
       like: a state, or its shapes and shardings. The step donates its first argument.
       settings: see `StepSettings`.
-      teacher: an online teacher, which makes probs from clean_image [U, ...] inside the step.
+      teacher: an online teacher, which makes probs from clean_image [U, ...] inside the step; None where there is none,
+        or where it is the student's own EMA.
 
     The batch has image [L, ...] and label int32 [L], or unlabeled_image [U, ...] and probs float32 [U, classes], or
     both. metrics: float32 scalars.
@@ -82,6 +94,10 @@ def make_train_step(
         def loss_fn(params, batch):
             if teacher is not None:
                 batch = batch | {"probs": probabilities(teacher, teacher_variables, batch["clean_image"])}
+            elif settings.ema_teaches:
+                ema = gather_params(mesh, state.ema_params, options.dtype, architecture.is_split)
+                variables = {"params": ema, "batch_stats": state.ema_batch_stats}
+                batch = batch | {"probs": probabilities(network, variables, batch["clean_image"])}
             examples, ids = mix(batch, mesh.size)
             examples = split_by_batch(mesh, network.prepare(examples))
             whole = gather_params(mesh, params, options.dtype, architecture.is_split)

@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from etils import epath
 
-from benchmarks import demo_gain, runs, small_ablations
+from benchmarks import demo_gain, robustness_gain, runs, small_ablations
 from ns_jax.artifact.metadata import read_metadata
 from ns_jax.run import orchestrate
 from tests.benchmarks.in_process import ToyRunner, write_images
@@ -55,3 +56,31 @@ def test_the_command_of_a_run(monkeypatch):
         [sys.executable, "-m", "ns_jax.main", "--config=configs/mnist5k.py:chain", "--workdir=/tmp/x",
          "--config.seed=3", "--stages=train"]
     ]  # fmt: skip
+
+
+@pytest.mark.slow  # nine processes
+def test_robustness_gain(toy_runs, tmp_path, monkeypatch):
+    data = {f"folder:{tmp_path / 'images' / 'test'}": robustness_gain.CHEAP + robustness_gain.MANY_COPIES}
+    study = robustness_gain.Study("configs/mnist5k.py:smoke", "configs/mnist5k.py:control", "iteration_1", data)
+    monkeypatch.setitem(robustness_gain.STUDIES, "toy", study)
+    evaluate = robustness_gain.evaluate
+    more = ("--batch_size=8", "--variant=tests.extending.own_model:TinyConvNetArchitecture")
+    monkeypatch.setattr(robustness_gain, "evaluate", lambda *arguments: evaluate(*arguments, *more))
+    header, *rows = cells(robustness_gain.measure(tmp_path, "toy", ["3"]))
+    assert header[1:4] == ["teacher", "student", "control"]
+    assert [row[0] for row in rows] == list(robustness_gain.MEASURES)
+    for _, *errors, to_teacher, to_control, verdict in rows:
+        teacher, student, control = map(float, errors)
+        assert min(teacher, student, control) >= 0 and max(teacher, student, control) <= 100 and verdict == "one seed"
+        assert float(to_teacher) == pytest.approx(student - teacher, abs=0.11)
+        assert float(to_control) == pytest.approx(student - control, abs=0.11)
+
+
+def test_robustness_is_compared_seed_by_seed():
+    """Differences of -3, -1 and -2: mean -2, standard error 0.577, times 4.303."""
+    differences = np.array([-3.0, -1.0, -2.0])
+    assert robustness_gain.interval(differences) == "-2.0 (-4.5 to +0.5)"
+    assert robustness_gain.verdict(differences) == "not decided"
+    assert robustness_gain.verdict(differences - 1) == "agrees"
+    assert robustness_gain.verdict(5 - differences) == "disagrees"
+    assert robustness_gain.interval(differences[:1]) == "-3.0"

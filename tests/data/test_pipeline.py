@@ -82,6 +82,16 @@ def test_a_clean_view_shows_the_same_examples(source, whole):
     np.testing.assert_array_equal(batches[0]["clean"], clean["image"])
 
 
+def test_a_weak_view_is_noised_by_itself(source, whole):
+    weak = Augmentation(("pad4",))
+    first, second = (stream(source, clean_view=View(20, 0), clean_augmentation=weak, stop=1)[0] for _ in range(2))
+    assert_same([{key: first[key] for key in whole[0]}], whole[:1])
+    np.testing.assert_array_equal(first["clean"], second["clean"])
+    clean = next(eval_batches(source, first["example"], View(20, 0), 40))["image"]
+    assert first["clean"].shape == clean.shape and first["clean"].dtype == np.float32
+    assert (first["clean"] != clean).any(axis=(1, 2, 3)).mean() > 0.8
+
+
 def test_without_operations_images_are_the_clean_view_as_uint8(source):
     batch = stream(source, stop=1, augmentation=Augmentation(), view=View(20, 8))[0]
     clean = next(eval_batches(source, batch["example"], View(20, 8), 40))["image"]

@@ -2,6 +2,8 @@
 
 import collections
 import json
+import subprocess
+import time
 
 import jax
 import numpy as np
@@ -238,6 +240,34 @@ def test_the_command(folder, tmp_path):
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
     process = evaluate(folder, tmp_path / "out", *flags[:2], "--only=fog")
     command.assert_one_line_error(process, "--only=fog: the suite has clean, calibration")
+
+
+@pytest.mark.slow  # three processes, of which one is killed
+def test_a_killed_command_goes_on(folder, tmp_path):
+    """SIGKILL between two parts: the rest is measured, what was there is kept, and the numbers are the same."""
+    flags = (f"--data={folder / 'sets'}", "--suite=imagenet", "--batch_size=8", "--only=imagenet_p_224,fgsm,imagenet")
+    assert evaluate(folder, tmp_path / "whole", *flags).returncode == 0
+    out = tmp_path / "killed"
+    arguments = [f"--model={folder / 'model'}", f"--variant={TINY}", f"--out={out}", *flags]
+    process = subprocess.Popen(
+        [command.sys.executable, "-m", "ns_jax.evaluate", *arguments], cwd=command.REPO, env=command.quick_environment()
+    )
+    parts = out / "imagenet_p_224.parts"
+    try:
+        while len(list(parts.glob("*.json"))) < 2:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "imagenet_p_224.json").exists()
+    finished = {path: path.read_bytes() for path in parts.glob("*.json")}
+    process = evaluate(folder, out, *flags)
+    assert process.returncode == 0, process.stderr
+    assert finished == {path: path.read_bytes() for path in finished}
+    for name in ("imagenet_p_224", "fgsm", "imagenet"):
+        whole, killed = (read_json(side / f"{name}.json") for side in (tmp_path / "whole", out))
+        assert {**whole, "seconds": 0} == {**killed, "seconds": 0}
 
 
 def numbers_alone(result: dict) -> dict:

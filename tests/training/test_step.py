@@ -124,6 +124,25 @@ def test_loss_without_model_noise_for_pseudo_labels():
     np.testing.assert_allclose(metrics["loss"], losses.mean(), rtol=1e-4)
 
 
+def test_the_students_own_ema_teaches_what_it_is_sure_of():
+    threshold = 0.25
+    loss = dataclasses.replace(LOSS, min_confidence=threshold, weight="confidence")
+    state, step = make(1, settings=dataclasses.replace(SETTINGS, weight_decay=0.0, ema_teaches=True, loss=loss))
+    others = jax.tree.map(lambda leaf: 1.2 * leaf, state.ema_params)  # no longer the student's weights
+    state = dataclasses.replace(state, ema_params=others)
+    clean = np.random.default_rng(1).uniform(0, 255, (U, 28, 28, 3)).astype(np.float32)
+    ema = {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
+    probs = np.asarray(make_predict(build_network(TINY, 10), mesh_of(1))(ema, clean, np.zeros(U, np.int32)))
+    confidence = probs.max(1)
+    assert 0 < (confidence >= threshold).sum() < U, confidence
+    fed = {"unlabeled_image": batch(0)["unlabeled_image"]}
+    _, unlabeled = losses_by_hand(state, fed | {"probs": probs}, labeled=False)
+    _, metrics = step(state, fed | {"clean_image": clean})
+    expected = np.where(confidence >= threshold, confidence * unlabeled, 0).mean()
+    np.testing.assert_allclose(metrics["unlabeled_loss"], expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
+
+
 def test_loss_of_sampled_labeled_images():
     """Images that are not drawn count nothing; the denominator is the expected number of drawn ones."""
     settings = dataclasses.replace(SETTINGS, weight_decay=0.0, loss=dataclasses.replace(LOSS, labeled_sample_prob=0.5))

@@ -101,13 +101,26 @@ def zoom_in(image: np.ndarray, factor: float) -> np.ndarray:
     return larger[trim : trim + size, trim : trim + size]
 
 
+@functools.cache
+def zoom_matrices(size: int, stop: float, step: float) -> np.ndarray:
+    """What `zoom_in` does to an image's rows, by each factor from 1 to `stop` (excluded): float32 [F, size, size]."""
+    matrices = []
+    for factor in np.arange(1, stop, step):
+        part = int(np.ceil(size / factor))
+        top = (size - part) // 2
+        larger = ndimage.zoom(np.eye(size, dtype=np.float32)[top : top + part], (factor, 1), order=1)
+        trim = (len(larger) - size) // 2
+        matrices.append(larger[trim : trim + size])
+    return np.stack(matrices)
+
+
 def zoom_blur(image: np.ndarray, settings: tuple[float, float], random: np.random.Generator) -> np.ndarray:
     """Mean of the image and of enlarged ones; `settings`: end (excluded) and step of the factors, which begin at 1."""
     del random
-    stop, step = settings
-    factors = np.arange(1, stop, step)
+    size = len(image)
+    matrices = zoom_matrices(size, *settings)
     single = image.astype(np.float32)
-    total = single.copy()
-    for factor in factors:
-        total += zoom_in(single, factor)
-    return (total / (len(factors) + 1)).astype(np.float64)
+    rows = (matrices @ single.reshape(size, -1)).reshape(len(matrices), size, size, -1)
+    # Of all factors together: sum over f and b of rows[f, a, b, channel] * matrices[f, c, b].
+    total = np.tensordot(rows, matrices, axes=((0, 2), (0, 2)))
+    return ((single + total.transpose(0, 2, 1)) / (len(matrices) + 1)).astype(np.float64)

@@ -57,6 +57,8 @@ class Source:
         call reads many examples. None where they are read one by one.
       decode: TensorFlow graph function, (stored bytes, window=None) to the image that `load` gives. There is one where
         there is a `read_many`.
+      right_labels: int64 indices [N] to N tuples of names of classes, all right labels of each image; None where an
+        image has one at most.
       parts: in which it is measured, one after the other, see `Part`; () where it is measured as a whole.
       original: the source of whose images the examples are changed copies; None where they are images themselves.
       original_index: int64 [N] of examples to int64 [N], those of their images in `original`.
@@ -78,6 +80,7 @@ class Source:
     identity: str = ""
     read_many: Callable | None = None
     decode: Callable | None = None
+    right_labels: Callable[[np.ndarray], list[tuple[str, ...]]] | None = None
     parts: tuple[Part, ...] = ()
     original: "Source | None" = None
     original_index: Callable[[np.ndarray], np.ndarray] | None = None

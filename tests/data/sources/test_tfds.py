@@ -1,5 +1,6 @@
 """A small builder with configurations; the real Fashion-MNIST builder on Debian's package dataset-fashion-mnist."""
 
+import dataclasses
 import gzip
 import os
 from pathlib import Path
@@ -9,10 +10,17 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from ns_jax.artifact.class_names import wordnet_ids
+from ns_jax.data.corruptions.tables import CORRUPTIONS, SEVERITIES
 from ns_jax.data.decode import decode_image
 from ns_jax.data.import_fashion_mnist import DEBIAN_FOLDER, import_files
+from ns_jax.data.sources.base import Part
 from ns_jax.data.sources.registry import open_source
+from ns_jax.data.sources.tfds import label_feature
 from ns_jax.errors import UserError
+from ns_jax.evaluators import several_labels
+from ns_jax.evaluators.suites import TFDS_SETS
+from tests.evaluators.test_measures import Answers
 
 needs_files = pytest.mark.skipif(not os.path.isdir(DEBIAN_FOLDER), reason="apt-get install dataset-fashion-mnist")
 
@@ -52,6 +60,51 @@ class NsJaxUnlabeled(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         for number in range(7):
             yield number, {"image": np.full((4 + number, 5, 3), number, np.uint8), "name": f"{number}"}
+
+
+class NsJaxReal(tfds.core.GeneratorBasedBuilder):
+    """Four images in the layout of imagenet2012_real."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RIGHT = (["b"], [], ["c", "a"], ["a"])
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["a", "b", "c"])
+        features = {
+            "image": tfds.features.Image(), "original_label": label, "real_label": tfds.features.Sequence(label),
+            "file_name": tfds.features.Text(),
+        }  # fmt: skip
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"validation": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number, right in enumerate(self.RIGHT):
+            image = np.full((4, 4, 3), 10 * number, np.uint8)
+            yield number, {"image": image, "original_label": number % 3, "real_label": right, "file_name": str(number)}
+
+
+class NsJaxCorrupted(tfds.core.GeneratorBasedBuilder):
+    """Two or three images in each of its configurations, named as those of imagenet2012_corrupted."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name=f"{name}_{number}") for name in CORRUPTIONS for number in SEVERITIES
+    ]
+
+    def _info(self):
+        features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["a", "b"])}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"validation": self._generate_examples(int(self.builder_config.name[-1]))}
+
+    def _generate_examples(self, severity):
+        for number in range(severity):
+            yield number, {"image": np.full((4, 4, 3), 50 * severity + number, np.uint8), "label": number % 2}
 
 
 class NsJaxTexts(tfds.core.GeneratorBasedBuilder):
@@ -104,6 +157,49 @@ def test_images_without_labels_and_many_at_a_time(data_dir):
     image, label = part.load(tf.constant(1, tf.int64))
     np.testing.assert_array_equal(image, decode_image(everything[3]))
     assert int(label) == -1
+
+
+def test_several_right_labels(data_dir):
+    source = open_source("tfds:ns_jax_real/validation", data_dir)
+    shown = [int(source.load(tf.constant(index, tf.int64))[0][0, 0, 0]) // 10 for index in range(4)]
+    assert sorted(shown) == [0, 1, 2, 3] and source.class_names == ("a", "b", "c")  # TFDS shuffles
+    assert source.right_labels(np.arange(4)) == [tuple(NsJaxReal.RIGHT[number]) for number in shown]
+    assert [int(source.load(tf.constant(index, tf.int64))[1]) for index in range(4)] == [number % 3 for number in shown]
+    answers = {0: 1, 1: 0, 2: 0, 3: 2}  # of each image: right, not counted, right, wrong
+    source = dataclasses.replace(source, labels=np.zeros(4, np.int32))  # for `Answers`
+    predictor = Answers(np.eye(3)[[answers[number] for number in shown]], ["a", "b", "c"])
+    result = several_labels.evaluate(predictor, source, np.arange(4), {"right_labels": ""})
+    assert result == {"count": 3, "correct": 2, "top1": 2 / 3, "without_label": 1}
+    with pytest.raises(UserError, match="has the label '.', which is none of the 0 classes"):
+        several_labels.evaluate(Answers(np.zeros((4, 0)), []), source, np.arange(4), {"right_labels": ""})
+
+
+def test_corruptions_that_have_been_prepared(data_dir):
+    name = "imagenet_c:tfds:ns_jax_corrupted/validation"
+    with pytest.raises(UserError, match="no configuration of ns_jax_corrupted has been prepared"):
+        open_source(name, data_dir)
+    for configuration in ("fog_3", "gaussian_noise_2"):
+        open_source(f"tfds:ns_jax_corrupted/{configuration}/validation", data_dir)
+    source = open_source(name, data_dir)
+    assert source.parts == (Part("gaussian_noise/2", 0, 2), Part("fog/3", 2, 5))
+    images, labels = source.read_many(tf.range(5, dtype=tf.int64))
+    values = [int(decode_image(image)[0, 0, 0]) for image in images]
+    assert sorted(values[:2]) == [100, 101] and sorted(values[2:]) == [150, 151, 152]
+    assert labels.numpy().tolist() == [value % 50 % 2 for value in values]
+    assert source.ids(np.array([1, 2])).tolist() == [b"gaussian_noise/2#1", b"fog/3#0"]
+
+
+def test_the_sets_of_imagenet_that_tfds_has():
+    """Their features, and the configurations of ImageNet-C, without their images, which are not here."""
+    for options in TFDS_SETS.values():
+        dataset, _ = options["data"].removeprefix("imagenet_c:").removeprefix("tfds:").rsplit("/", 1)
+        if dataset == "imagenet2012_corrupted":
+            configurations = {config.name for config in tfds.builder_cls(dataset).BUILDER_CONFIGS}
+            assert {f"{name}_{number}" for name in CORRUPTIONS for number in SEVERITIES} <= configurations
+            dataset += "/fog_3"
+        features = tfds.builder(dataset).info.features
+        assert features[label_feature(features)].names == wordnet_ids(), dataset
+        assert ("right_labels" in options) == ("real_label" in features)
 
 
 @pytest.mark.parametrize(
