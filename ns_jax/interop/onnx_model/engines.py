@@ -1,6 +1,8 @@
 """Runtimes that run a model's ONNX program on CPU."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
@@ -25,7 +27,7 @@ def onnxruntime(program: bytes, threads: int | None, dtype: str) -> Engine:
 
 def openvino(program: bytes, threads: int | None, dtype: str) -> Engine:
     """OpenVINO, in bfloat16 where the CPU has instructions for it and `dtype` says so."""
-    ov = require_package("openvino", "openvino")
+    ov = _import_openvino()
     core = ov.Core()
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype], "PERFORMANCE_HINT": "LATENCY"}
     if threads:
@@ -37,6 +39,18 @@ def openvino(program: bytes, threads: int | None, dtype: str) -> Engine:
         return np.array(logits, np.float32)  # a copy: the request writes the next result to the same place
 
     return run
+
+
+def _import_openvino() -> ModuleType:
+    """OpenVINO without its telemetry, which reports each import from a process that it forks: jax has threads."""
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules:
+        return require_package("openvino", "openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # as if it was not installed
+    try:
+        return require_package("openvino", "openvino")
+    finally:
+        del sys.modules[telemetry]
 
 
 ENGINES: dict[str, Callable[[bytes, int | None, str], Engine]] = {"onnxruntime": onnxruntime, "openvino": openvino}
