@@ -17,7 +17,7 @@ from tests.interop.weights import random_artifact
 from tests.tiny_model import TINY
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-TOLERANCE = 2e-5  # of the logits' standard deviation; B0, Lite0 and the demo's model differ by 1e-6
+TOLERANCE = 2e-5  # of the logits' standard deviation; B0 and the demo's model differ by 1e-6 to 7e-6
 
 
 def tiny_resnet():
