@@ -55,6 +55,8 @@ setuptools.setup(
         "deduplicate": ["ImageHash"],
         "gcs": ["gcsfs"],  # paths in buckets
         "hf": ["datasets"],
+        "onnx": ["onnx", "onnxruntime"],
+        "openvino": ["onnx", "openvino"],
         "solar": ["elpv-dataset"],
         # ImageNet weights of EfficientNet-Lite0 to Lite2, 19 to 25 MB each.
         "start": [
@@ -75,6 +77,8 @@ setuptools.setup(
             "hypothesis",
             "kubeflow-trainer-api",  # has models of JobSet
             "mlxtend",
+            "onnx",
+            "onnxruntime",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",

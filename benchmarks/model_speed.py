@@ -3,11 +3,17 @@
   python -m benchmarks.model_speed [--variant=efficientnet-b0] [--batch_size=16] [--threads=2]
 
 Timed is a training step (forward, backward, RMSProp, EMA, batch norm's moments), or a batch of
-inference, in float32. The peers need their packages; --torch_python and --keras_python name the
-interpreters that have them (timm and torch; tensorflow). --contestants leaves a peer out.
+inference, in float32 unless a contestant's form says bfloat16. The peers need their packages; --torch_python and
+--keras_python name the interpreters that have them (timm and torch; tensorflow). --contestants chooses peers and forms:
+
+  --modes=inference --contestants=ns_jax,ns_jax:folded,onnxruntime,openvino,openvino:bfloat16,timm:compiled_bfloat16
 """
 
+import contextlib
+import dataclasses
+import importlib.metadata
 import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -55,7 +61,7 @@ def measure(
     """Lets the contestants train or predict.
 
     Args:
-      contestants: names of benchmarks/contestants/NAME_model.py.
+      contestants: names of benchmarks/contestants/NAME_model.py, or NAME:FORM, see `Task`.
       mode: 'inference' or 'training'.
       variant: the model.
       batch_size: images per step.
@@ -67,15 +73,37 @@ def measure(
     Returns:
       A table of images per second.
     """
-    text = make_task(mode, variant, batch_size, threads).to_text()
+    task = make_task(mode, variant, batch_size, threads)
     commands = {}
     for name in contestants:
-        python = (pythons or {}).get(name, sys.executable)
-        commands[name] = [python, "-m", f"benchmarks.contestants.{name}_model", text]
+        program, _, form = name.partition(":")
+        python = (pythons or {}).get(program, sys.executable)
+        text = dataclasses.replace(task, form=form).to_text()
+        commands[name] = [python, "-m", f"benchmarks.contestants.{program}_model", text]
     seconds = contest(commands, rounds, threads, turn_seconds)
     first = contestants[0]
     rows = table_rows(seconds, batch_size, first)
     return markdown_table(["", "images/s", "quartiles", f"{first} is faster by"], rows)
+
+
+PACKAGES = ("jax", "onnxruntime", "openvino", "torch", "timm", "tensorflow")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+def machine() -> str:
+    """The CPU, which of INSTRUCTIONS it has, and versions of PACKAGES that are installed here, on a line."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            text = file.read()
+    except OSError:  # not Linux
+        text = ""
+    lines = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    instructions = [name for name in INSTRUCTIONS if f" {name} " in text]
+    versions = []
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    return "; ".join([f"{(lines or [platform.machine()])[0]} ({' '.join(instructions)})", ", ".join(versions)])
 
 
 def define_flags() -> None:
@@ -84,7 +112,12 @@ def define_flags() -> None:
     flags.DEFINE_list("modes", ["inference", "training"], "What is timed.")
     flags.DEFINE_integer("rounds", 9, "Turns of each contestant.")
     flags.DEFINE_integer("threads", os.cpu_count(), "Cores of each contestant.")
-    flags.DEFINE_list("contestants", ["ns_jax", "timm"], "Of: ns_jax, plain (native convolutions), timm, keras.")
+    flags.DEFINE_list(
+        "contestants",
+        ["ns_jax", "timm"],
+        "Of: ns_jax[:folded|:bfloat16], plain (native convolutions), timm[:compiled|:bfloat16|:compiled_bfloat16], "
+        "keras, and of inference onnxruntime, openvino[:bfloat16].",
+    )
     flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has torch and timm.")
     flags.DEFINE_string("keras_python", sys.executable, "Interpreter that has tensorflow.")
 
@@ -95,7 +128,7 @@ def main(argv) -> None:
     what = f"{FLAGS.variant}, batch {FLAGS.batch_size}, {FLAGS.threads} cores, {FLAGS.rounds} rounds"
     for mode in FLAGS.modes:
         table = measure(FLAGS.contestants, mode, FLAGS.variant, FLAGS.batch_size, FLAGS.rounds, FLAGS.threads, pythons)
-        print(f"\n{mode}: {what}\n\n{table}")
+        print(f"\n{mode}: {what}\n{machine()}\n\n{table}")
 
 
 if __name__ == "__main__":

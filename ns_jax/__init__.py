@@ -22,6 +22,8 @@ def load(
     num_classes: "int | None" = None,
     class_names: "Sequence[str] | None" = None,
     seed: int = 0,
+    fold_batch_norm: bool = True,
+    engine: str = "jax",
 ) -> "Model":
     """Opens a trained model, whoever trained it.
 
@@ -37,6 +39,9 @@ def load(
       num_classes: if it is another number than the model's, a fresh head replaces its own.
       class_names: names of the classes.
       seed: of a fresh head.
+      fold_batch_norm: whether batch norm becomes part of the convolutions, which is faster and gives the same logits to
+        float32 round-off; False: the module and variables are those of training.
+      engine: what computes logits: 'jax', or on CPU 'onnxruntime' or 'openvino' (docs/models.md).
 
     Returns:
       A Model.
@@ -55,6 +60,8 @@ def load(
         num_classes=num_classes,
         class_names=class_names,
         seed=seed,
+        fold_batch_norm=fold_batch_norm,
+        engine=engine,
     )
 
 

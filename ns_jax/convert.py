@@ -15,8 +15,8 @@ flags.DEFINE_string("to", None, "What to write; it must not exist.")
 flags.DEFINE_string(
     "format",
     None,
-    "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo; "
-    "by the ending of --to where not given: .safetensors, .npz, .stablehlo, else artifact.",
+    "artifact (a model folder of this project), timm, npz, tf, saved_model, stablehlo, onnx; "
+    "by the ending of --to where not given: .safetensors, .npz, .stablehlo, .onnx, else artifact.",
 )
 flags.DEFINE_string("variant", None, "Name of a model variant, or package.module:factory; recognised where not given.")
 flags.DEFINE_bool("ema", True, "Take the moving averages of a file that also has raw weights.")
@@ -45,6 +45,8 @@ def check(artifact, path, name: str) -> tuple[str, list[str]]:
         want = np.asarray(jax.jit(export.model_function(artifact.metadata))(artifact.variables, examples))
         try:
             got = formats.PROGRAMS[name][1](path, examples)
+        except UserError:
+            raise
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"the program written does not run here: {reason}") from error

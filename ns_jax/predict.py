@@ -1,9 +1,12 @@
 """Classifies images: python -m ns_jax.predict --model=X IMAGE_OR_FOLDER... [--top=5] [--json=F] [--csv=F]."""
 
+import contextlib
 import csv
+import importlib
 import io
 import os
 import sys
+import threading
 
 from absl import app, flags
 
@@ -18,6 +21,8 @@ flags.DEFINE_string("variant", None, "Name of a model variant, or package.module
 flags.DEFINE_integer("top", 5, "Classes per image.", lower_bound=1)
 flags.DEFINE_string("json", None, "Write the predictions here, as JSON.")
 flags.DEFINE_string("csv", None, "Write the predictions here, as CSV: image, rank, index, class, probability.")
+flags.DEFINE_enum("engine", "jax", ["jax", "onnxruntime", "openvino"], "What computes; others than jax are for CPUs.")
+flags.DEFINE_bool("cache", True, "Keep compiled programs in the user's cache folder, for the next time.")
 flags.mark_flag_as_required("model")
 
 
@@ -134,6 +139,28 @@ def write_files(results: list, json_path: str | None, csv_path: str | None) -> N
         write_bytes(epath.Path(csv_path), text.getvalue().encode(errors="surrogateescape"))
 
 
+def _import_input() -> None:
+    """Imports what reads images, TensorFlow, which takes seconds: beside the opening of the model."""
+    with contextlib.suppress(Exception):  # it shows again where it is used
+        importlib.import_module("ns_jax.data.preprocess")
+
+
+def cache_folder() -> str:
+    """Where compiled programs are kept: $JAX_COMPILATION_CACHE_DIR, else ns_jax in the user's cache folder."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.join(folder, "ns_jax", "compilation_cache")
+
+
+def keep_programs() -> None:
+    """Lets jax keep what it compiles in `cache_folder`. A folder that cannot be written is left alone."""
+    import jax
+
+    with contextlib.suppress(OSError):
+        os.makedirs(cache_folder(), exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", cache_folder())
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def main(argv) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every name of a file can be printed
@@ -144,9 +171,14 @@ def main(argv) -> None:
         if outputs:
             check_outputs(outputs, files + _files_of_model(FLAGS.model))
 
+        if os.path.exists(FLAGS.model):  # else it may be a name that nobody has
+            importing = threading.Thread(target=_import_input)  # which the process waits for, also if it fails
+            importing.start()
+        if FLAGS.cache:
+            keep_programs()
         from ns_jax import load
 
-        model = load(FLAGS.model, FLAGS.variant)
+        model = load(FLAGS.model, FLAGS.variant, engine=FLAGS.engine)
         for file, answer in zip(files, model.predict_each(files, FLAGS.top), strict=True):
             if isinstance(answer, UserError):
                 failed += 1

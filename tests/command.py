@@ -40,8 +40,9 @@ def run(
 
 def run_module(module: str, *arguments, env: dict | None = None) -> subprocess.CompletedProcess:
     """The finished process of `python -m ns_jax.MODULE ARGUMENTS`, its output as text."""
+    more = ("--nocache",) if module == "predict" else ()  # a test leaves the user's cache folder alone
     return subprocess.run(
-        [sys.executable, "-m", f"ns_jax.{module}", *map(str, arguments)],
+        [sys.executable, "-m", f"ns_jax.{module}", *more, *map(str, arguments)],
         cwd=REPO,
         env=env or environment(),
         capture_output=True,

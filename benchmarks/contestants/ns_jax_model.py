@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.contest import serve
@@ -11,6 +12,7 @@ from benchmarks.contestants.task import Task
 from ns_jax.host_memory import restart_with_kept_memory
 from ns_jax.inference.predictor import make_predict
 from ns_jax.models.base import BuildOptions, Network, build_network
+from ns_jax.models.folding import folded
 from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import make_mesh, to_global
 from ns_jax.training.optimizer import make_optimizer
@@ -21,7 +23,9 @@ from ns_jax.training.step import StepSettings, make_train_step
 
 def make_work(task: Task) -> Callable[[], object]:
     """Returns a function that trains one batch and gives the metrics, or predicts one and gives the probabilities."""
-    network = build_network(get_architecture(task.variant), task.num_classes, BuildOptions(stochastic_depth_rate=0.2))
+    dtype = jnp.dtype("bfloat16" if "bfloat16" in task.form else "float32")
+    options = BuildOptions(dtype=dtype, stochastic_depth_rate=0.2)
+    network = build_network(get_architecture(task.variant), task.num_classes, options)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (task.batch_size, *network.inputs.example_shape(task.resolution)), np.uint8)
     if task.mode == "inference":
@@ -31,7 +35,11 @@ def make_work(task: Task) -> Callable[[], object]:
 
 def _predict(network: Network, task: Task, images: np.ndarray) -> Callable[[], np.ndarray]:
     mesh = make_mesh()
-    predict, variables = make_predict(network, mesh), jax.jit(lambda: network.init(0, task.resolution))()
+    variables = jax.jit(lambda: network.init(0, task.resolution))()
+    if "folded" in task.form:
+        network, variables = folded(network, variables)
+        variables = jax.device_put(variables)
+    predict = make_predict(network, mesh)
     batch = (images.astype(np.float32), np.arange(task.batch_size, dtype=np.int32))
     return lambda: np.asarray(predict(variables, *to_global(mesh, batch)))
 

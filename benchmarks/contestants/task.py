@@ -15,6 +15,7 @@ class Task:
       num_classes: length of the logits.
       batch_size: images in one piece of work.
       threads: cores.
+      form: of a contestant that has several, as 'bfloat16', 'compiled' or 'folded'; words joined by '_'.
       blocks: groups of equal blocks in timm's notation, as 'ir_r2_k3_s2_e6_c24_se0.25'; () where it is no EfficientNet.
       stem_filters, head_filters: channels of an EfficientNet's first and last convolution.
     """
@@ -28,6 +29,7 @@ class Task:
     blocks: tuple[str, ...] = ()
     stem_filters: int = 32
     head_filters: int = 1280
+    form: str = ""
 
     def to_text(self) -> str:
         return json.dumps(dataclasses.asdict(self))

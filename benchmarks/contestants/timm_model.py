@@ -31,6 +31,11 @@ def build(task: Task) -> torch.nn.Module:
     )
 
 
+def narrow(task: Task) -> torch.autocast:
+    """Automatic mixed precision, where the task is in bfloat16."""
+    return torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in task.form)
+
+
 def make_work(task: Task) -> Callable[[], object]:
     """Returns a function that trains or predicts one batch."""
     model = build(task).to(memory_format=torch.channels_last)
@@ -41,20 +46,23 @@ def make_work(task: Task) -> Callable[[], object]:
 
     if task.mode == "inference":
         model.eval()
+        run = torch.compile(model) if "compiled" in task.form else model
 
         def predict() -> np.ndarray:
-            with torch.inference_mode():
-                return model(images).softmax(-1).numpy()
+            with torch.inference_mode(), narrow(task):
+                return run(images).float().softmax(-1).numpy()
 
         return predict
 
     model.train()
     optimizer = RMSpropTF(model.parameters(), lr=0.001, alpha=0.9, momentum=0.9, eps=1e-3, weight_decay=1e-5)
     ema = ModelEmaV3(model, decay=0.9999)
+    run = torch.compile(model) if "compiled" in task.form else model
     loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
 
     def train() -> float:
-        loss = loss_fn(model(images), labels)
+        with narrow(task):
+            loss = loss_fn(run(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

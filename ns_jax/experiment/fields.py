@@ -109,6 +109,11 @@ TABLE = (
     ("prediction_dtype",        Unset(str), one_of("bfloat16", "float32"),
                                                           "of labelling and evaluation; None: that in which the "
                                                           "teacher was trained, and dtype"),
+    ("fold_batch_norm",         False,      boolean,      "labelling folds batch norm into the convolutions: faster on "
+                                                          "CPU, the same to round-off"),
+    ("inference_engine",        "jax",      one_of("jax", "onnxruntime", "openvino"),
+                                                          "that labels; others than jax are for CPUs, and give the "
+                                                          "same to round-off"),
     ("init_from",               "",         text,         "start of training: '' (random), 'teacher', or any model "
                                                           "that ns_jax.load opens, as 'efficientnet-lite0'; the head "
                                                           "is new where the classes are others"),
@@ -499,6 +504,12 @@ def check_online_teacher(config: ConfigDict, has_teacher: bool) -> None:
         )
 
 
+def check_inference_engine(config: ConfigDict, has_teacher: bool) -> None:
+    engine = config.inference_engine
+    require(engine == "jax" or not config.noise.teacher, f"inference_engine={engine!r} has no noise: choose 'jax'")
+    require(engine == "jax" or not config.online_teacher, f"inference_engine={engine!r} trains nothing: choose 'jax'")
+
+
 CHECKS = (
     check_each_field,
     check_evaluations,
@@ -513,6 +524,7 @@ CHECKS = (
     check_selection,
     check_imbalance,
     check_online_teacher,
+    check_inference_engine,
 )
 
 

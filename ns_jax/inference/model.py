@@ -1,6 +1,5 @@
 """A trained model to ask: logits, predictions, features."""
 
-import dataclasses
 import functools
 import itertools
 import os
@@ -18,12 +17,14 @@ from ns_jax.artifact.class_names import readable_name
 from ns_jax.artifact.metadata import check_metadata, check_variant, network_of
 from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import UserError
+from ns_jax.inference.compile_options import compiler_options
 from ns_jax.inference.run_folder import result_of_run
 from ns_jax.interop import formats
 from ns_jax.interop.adapt import adapt
 from ns_jax.interop.foreign import check_artifact
 from ns_jax.models import apply
 from ns_jax.models.base import Architecture, ArrayInputs, Network
+from ns_jax.models.folding import folded
 
 MAX_BATCH = 32
 MAX_PIXELS = 3_000_000  # of a batch: what L2 at 800 px needs for one image stays below 4 GB
@@ -42,35 +43,58 @@ class Model:
 
     Attributes:
       architecture: of the table, or of one's own factory.
-      network: the architecture built for this model's classes and inputs.
+      network: the architecture built for this model's classes and inputs, to predict.
       module: its linen module.
       num_classes: length of the logits.
       class_names: of each class; ImageNet's are WordNet ids.
       resolution: in pixels, at which `preprocess` makes images and the model is meant to be used; None for arrays.
-      variables: {params, batch_stats} on the device.
+      variables: {params, batch_stats} as the module takes them, on the device: batch norm folded into the convolutions,
+        unless `fold_batch_norm` is False.
       metadata: what is known about the model, as in model.json.
     """
 
-    def __init__(self, artifact: Artifact):
-        """Puts an artifact's weights on the device; the artifact stays as it is.
+    def __init__(self, artifact: Artifact, fold_batch_norm: bool = True, engine: str = "jax", *, consume: bool = False):
+        """Puts an artifact's weights on the device.
+
+        Args:
+          artifact: stays as it is, unless `consume`.
+          fold_batch_norm: see `ns_jax.load`, as for `engine`.
+          engine: what computes logits.
+          consume: takes the arrays out of the artifact, so that no second copy of the whole is ever in memory.
 
         Raises:
-          UserError: the weights are not those of the model that the metadata describes, or not finite.
+          UserError: the weights are not those of the model that the metadata describes, or not finite; or see
+            `make_engine`.
         """
         check_artifact(artifact)
         self.metadata = artifact.metadata
+        self._engine = self._make_engine(artifact, engine)
+        variables = artifact.variables if consume else jax.tree.map(lambda array: array, artifact.variables)
         self.network: Network = network_of(self.metadata)
+        if fold_batch_norm:
+            self.network, variables = folded(self.network, variables, consume=True)
         self.architecture: Architecture = self.network.architecture
         self.module: nn.Module = self.network.module
         self.class_names: list[str] = list(self.metadata["class_names"])
         self.num_classes = len(self.class_names)
         self.resolution: int | None = self.metadata["resolution"]
-        self.variables = jax.tree.map(jax.device_put, artifact.variables)
-        self._logits = jax.jit(functools.partial(apply.logits, self.network))
+        self.variables = _move_to_device(variables)
+        options = compiler_options(self.network)
+        self._logits = jax.jit(functools.partial(apply.logits, self.network), compiler_options=options)
         self._activation = jax.jit(
             lambda variables, batch, endpoint: apply.activations(self.network, variables, batch)[endpoint],
             static_argnames="endpoint",
+            compiler_options=options,
         )
+
+    def _make_engine(self, artifact: Artifact, name: str):
+        if name == "jax":
+            return None
+        from ns_jax.inference.engines import make_engine  # here: few ask for it
+
+        inputs = network_of(artifact.metadata).inputs
+        example_dtype = inputs.dtype if isinstance(inputs, ArrayInputs) else "float32"
+        return make_engine(artifact, name, artifact.metadata["resolution"], example_dtype, "float32")
 
     def _in_batches(self, examples: np.ndarray, endpoint: str | None) -> np.ndarray:
         limit = MAX_BATCH
@@ -90,7 +114,10 @@ class Model:
             # Padded to a power of two: few programs are compiled, whatever the sizes of the batches.
             size = 2 ** max(0, len(part) - 1).bit_length()
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
-            if endpoint is None:
+            own_shape = self.resolution is None or examples.shape[1:3] == (self.resolution, self.resolution)
+            if endpoint is None and self._engine is not None and own_shape:
+                outputs = self._engine(padded if self.resolution is None else padded.astype(np.float32))
+            elif endpoint is None:
                 outputs = self._logits(self.variables, padded)
             else:
                 outputs = self._activation(self.variables, padded, endpoint=endpoint)
@@ -299,8 +326,9 @@ def load(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
+    fold_batch_norm: bool = True,
+    engine: str = "jax",
 ) -> Model:
     """Opens a trained model: `ns_jax.load`, which describes the arguments."""
     artifact = adapt(read(path_or_name, variant, ema), resolution, num_classes, class_names, seed)
-    # Nobody else has this artifact: its arrays may go as they are moved.
-    return Model(dataclasses.replace(artifact, variables=_move_to_device(artifact.variables)))
+    return Model(artifact, fold_batch_norm, engine, consume=True)  # nobody else has this artifact

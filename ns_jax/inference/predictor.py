@@ -15,6 +15,7 @@ from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import Stopped, UserError
 from ns_jax.inference.ahead import ReadAhead
+from ns_jax.inference.compile_options import compiler_options
 from ns_jax.models.apply import probabilities
 from ns_jax.models.base import Network
 from ns_jax.parallel.mesh import batch_sharding, check_divides, num_hosts, place_whole, replicated, to_global, to_host
@@ -49,7 +50,9 @@ def make_predict(network: Network, mesh, noise_seed: int | None = None):
         return probabilities(network, variables, batch, **noise)
 
     split = batch_sharding(mesh)
-    return jax.jit(predict, in_shardings=(replicated(mesh), split, split), out_shardings=split)
+    shardings = (replicated(mesh), split, split)
+    options = compiler_options(network)
+    return jax.jit(predict, in_shardings=shardings, out_shardings=split, compiler_options=options)
 
 
 class Predictor:

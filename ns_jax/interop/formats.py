@@ -13,6 +13,7 @@ from ns_jax.errors import UserError
 from ns_jax.files import is_file
 from ns_jax.interop import export, hub, npz, starts, tf_checkpoint, torch_state
 from ns_jax.interop.foreign import ForeignWeights, refuse_symmetric_padding, to_artifact, to_foreign
+from ns_jax.interop.onnx_model import program as onnx_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ WEIGHTS = {
 PROGRAMS = {
     "saved_model": (export.write_saved_model, export.run_saved_model),
     "stablehlo": (export.write_stablehlo, export.run_stablehlo),
+    "onnx": (onnx_program.write_onnx, onnx_program.run_onnx),
 }
 WRITABLE = ("artifact", *(name for name, weights in WEIGHTS.items() if weights.write), *PROGRAMS)
 SUFFIXES = {
@@ -49,6 +51,7 @@ SUFFIXES = {
     ".bin": "pth",
     ".npz": "npz",
     ".stablehlo": "stablehlo",
+    ".onnx": "onnx",
 }
 KNOWN = (
     "a model folder of this project (model.json and weights.safetensors), a run's folder or its checkpoints, "

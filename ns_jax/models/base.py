@@ -96,6 +96,7 @@ class BuildOptions:
       bn_momentum: how much of its moving averages batch norm keeps at a step; the architecture's own where None.
       head_init: what bounds the kernel of a fresh head, drawn uniformly from +-1/sqrt: 'classes', their number (the
         official code's), or 'inputs', the number of features, for few classes.
+      fold_batch_norm: for predictions only: variables are those of `Architecture.fold`, without batch norm.
     """
 
     dtype: Any = jnp.float32
@@ -107,6 +108,7 @@ class BuildOptions:
     remat: bool = False
     bn_momentum: float | None = None
     head_init: str = "classes"
+    fold_batch_norm: bool = False
 
 
 class Architecture(abc.ABC):
@@ -116,7 +118,7 @@ class Architecture(abc.ABC):
       name: in configs and in model.json; the registry sets it to 'package.module:factory' for those of others.
       inputs: of the network.
       num_blocks: how many blocks can be frozen, counted from the input.
-      can_scan, can_remat: whether `BuildOptions.scan_blocks` and `.remat` do anything.
+      can_scan, can_remat, can_fold: whether `BuildOptions.scan_blocks`, `.remat` and `.fold_batch_norm` do anything.
       endpoints: names of the activations that the module returns with `features_only=True`.
     """
 
@@ -125,6 +127,7 @@ class Architecture(abc.ABC):
     num_blocks: int = 0
     can_scan: bool = False
     can_remat: bool = False
+    can_fold: bool = False
     endpoints: tuple[str, ...] = ()
 
     @abc.abstractmethod
@@ -159,6 +162,14 @@ class Architecture(abc.ABC):
     def from_module(self, variables: Mapping) -> dict:
         """Undoes `to_module`."""
         return dict(variables)
+
+    def fold(self, variables: Mapping) -> dict:
+        """{params, batch_stats} as artifacts hold them, to those of a module built with `fold_batch_norm`.
+
+        `ns_jax.models.folding.fold_batch_norms` does it for layers that are named in one way. It may take arrays out
+        of `variables`.
+        """
+        raise NotImplementedError
 
     def foreign_names(self, scheme: str) -> Mapping[str, Any] | None:
         """{this project's key, as 'params/stem/kernel': its name and layout in a scheme of `ns_jax.interop`}.

@@ -6,6 +6,7 @@ as recalled: the paper's Table 16 does not say.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ns_jax.models.base import Architecture, BuildOptions, ImageInputs, Path
+from ns_jax.models.folding import fold_batch_norms
 from ns_jax.models.layers import Conv, Dropout, StochasticDepth
 from ns_jax.models.ops.batch_norm import BatchNorm
 
@@ -31,6 +33,7 @@ class ConvBatchNorm(nn.Module):
     bn_groups: int
     dtype: Any
     bn_momentum: float = BN_MOMENTUM
+    fold_batch_norm: bool = False
     last: bool = False
 
     @nn.compact
@@ -48,7 +51,13 @@ class ConvBatchNorm(nn.Module):
         )(x)
         init = nn.initializers.zeros_init() if self.last else nn.initializers.ones_init()
         return BatchNorm(
-            self.bn_groups, momentum=self.bn_momentum, epsilon=BN_EPSILON, scale_init=init, dtype=self.dtype, name="bn"
+            self.bn_groups,
+            momentum=self.bn_momentum,
+            epsilon=BN_EPSILON,
+            scale_init=init,
+            dtype=self.dtype,
+            folded=self.fold_batch_norm,
+            name="bn",
         )(x, train)
 
 
@@ -61,10 +70,16 @@ class Bottleneck(nn.Module):
     bn_groups: int
     dtype: Any
     bn_momentum: float
+    fold_batch_norm: bool
 
     @nn.compact
     def __call__(self, x, train: bool, example_ids):
-        common = {"bn_groups": self.bn_groups, "dtype": self.dtype, "bn_momentum": self.bn_momentum}
+        common = {
+            "bn_groups": self.bn_groups,
+            "dtype": self.dtype,
+            "bn_momentum": self.bn_momentum,
+            "fold_batch_norm": self.fold_batch_norm,
+        }
         skip, out = x, self.filters * EXPANSION
         if self.stride > 1 or x.shape[-1] != out:
             skip = ConvBatchNorm(out, 1, self.stride, name="skip", **common)(x, train)
@@ -88,11 +103,13 @@ class ResNetModule(nn.Module):
     frozen_blocks: int = 0
     dtype: Any = jnp.float32
     bn_momentum: float | None = None
+    fold_batch_norm: bool = False
 
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         momentum = BN_MOMENTUM if self.bn_momentum is None else self.bn_momentum
-        stem = ConvBatchNorm(64, 7, 2, self.bn_groups, self.dtype, momentum, name="stem")
+        common = (self.bn_groups, self.dtype, momentum, self.fold_batch_norm)
+        stem = ConvBatchNorm(64, 7, 2, *common, name="stem")
         x = nn.relu(stem(images, train and not self.frozen_blocks))
         reductions = [x]
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
@@ -104,7 +121,7 @@ class ResNetModule(nn.Module):
                 stride = 2 if group > 0 and repeat == 0 else 1
                 drop_rate = self.stochastic_depth_rate * index / self.variant.num_blocks
                 name = f"blocks_{index}"
-                block = Bottleneck(64 * 2**group, stride, drop_rate, self.bn_groups, self.dtype, momentum, name=name)
+                block = Bottleneck(64 * 2**group, stride, drop_rate, *common, name=name)
                 mode = (train, example_ids) if index >= self.frozen_blocks else (False, None)
                 x = block(x, *mode)
                 index += 1
@@ -129,6 +146,7 @@ class ResNet(Architecture):
     repeats: tuple[int, ...]
     dropout_rate: float = 0.0
 
+    can_fold = True
     endpoints = ("features", "pooled", *(f"reduction_{i}" for i in range(1, 6)))
 
     @property
@@ -140,6 +158,9 @@ class ResNet(Architecture):
         for without in ("scan_blocks", "remat", "head_init"):
             del known[without]
         return ResNetModule(self, num_classes, **known)
+
+    def fold(self, variables: Mapping) -> dict:
+        return fold_batch_norms(variables, lambda norm: "conv", BN_EPSILON)
 
     def is_head(self, path: Path) -> bool:
         return path[0] == "classifier"

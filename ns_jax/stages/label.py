@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ns_jax.artifact.metadata import has_artifact, network_of, read_metadata
@@ -12,7 +13,10 @@ from ns_jax.data.sources.base import Source, identity_of
 from ns_jax.errors import UserError
 from ns_jax.experiment.claims import remove_claims
 from ns_jax.files import read_json_object, remove_leftovers, write_json
+from ns_jax.inference.engine_predictor import EnginePredictor
+from ns_jax.inference.engines import JAX
 from ns_jax.inference.predictor import PredictionNoise, Predictor
+from ns_jax.models.folding import folded
 from ns_jax.parallel.hosts import on_process_zero
 from ns_jax.parallel.mesh import check_divides, mesh_of_process
 from ns_jax.planning.programs import label_programs
@@ -199,10 +203,17 @@ def make_teacher(
         )
     options = prediction_options(config, variant, dtype or artifact.metadata.get("dtype"))
     network = network_of(artifact.metadata, options)
-    mesh, batch_size = iteration.mesh, config.eval_batch_size
+    view, mesh, batch_size = test_view(network.inputs), iteration.mesh, config.eval_batch_size
     if of_process and jax.process_count() > 1:
         mesh, batch_size = mesh_of_process(), batch_size // jax.process_count()
-    return Predictor(artifact, network, test_view(network.inputs), mesh, batch_size, noise)
+    if options.dtype == jnp.bfloat16 and jax.default_backend() == "cpu" and config.inference_engine == JAX:
+        iteration.say("label", "computes in bfloat16, which is slower on CPU: prediction_dtype='float32' is faster")
+    if config.inference_engine != JAX:
+        return EnginePredictor(artifact, network, view, mesh, batch_size, config.inference_engine)
+    if config.fold_batch_norm:
+        network, variables = folded(network, artifact.variables)
+        artifact = dataclasses.replace(artifact, variables=variables)
+    return Predictor(artifact, network, view, mesh, batch_size, noise)
 
 
 def noise_of_teacher(config) -> PredictionNoise | None:

@@ -58,10 +58,13 @@ def test_model_speed_starts_contestants(monkeypatch):
         return {name: [1.0, 1.0] for name in commands}
 
     monkeypatch.setattr(model_speed, "contest", contest)
-    table = model_speed.measure(["ns_jax", "timm"], "training", "efficientnet-b0", 16, 2, 1, {"timm": "/other/python"})
+    names = ["ns_jax:folded", "timm"]
+    table = model_speed.measure(names, "training", "efficientnet-b0", 16, 2, 1, {"timm": "/other/python"})
     assert "| timm " in table and "16.0 to 16.0" in table
     assert asked["timm"][:3] == ["/other/python", "-m", "benchmarks.contestants.timm_model"]
-    assert Task.from_text(asked["ns_jax"][3]).mode == "training"
+    assert asked["ns_jax:folded"][2] == "benchmarks.contestants.ns_jax_model"
+    task = Task.from_text(asked["ns_jax:folded"][3])
+    assert (task.mode, task.form) == ("training", "folded") and "jax " in model_speed.machine()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -73,6 +76,23 @@ def test_timm(mode):
     assert np.isfinite(result).all() and np.shape(result) == ((8, 10) if mode == "inference" else ())
     named = dataclasses.replace(make_task(mode), variant="efficientnet-b0")
     assert timm_model.build(named).conv_head.out_channels == 1280
+
+
+def test_forms_of_our_own_model():
+    probabilities = ns_jax_model.make_work(make_task("inference"))()
+    folded = ns_jax_model.make_work(dataclasses.replace(make_task("inference"), form="folded"))()
+    assert folded.tobytes() != probabilities.tobytes()
+    np.testing.assert_allclose(folded, probabilities, rtol=1e-4)
+
+
+def test_runtimes_of_onnx_programs():
+    pytest.importorskip("onnxruntime")
+    from benchmarks.contestants import onnx_work
+
+    probabilities = onnx_work.make_work(make_task("inference"), "onnxruntime")()
+    assert probabilities.shape == (8, 10) and np.ptp(probabilities) > 0
+    with pytest.raises(ValueError, match="does not train"):
+        onnx_work.make_work(make_task("training"), "onnxruntime")
 
 
 def test_keras_predicts():

@@ -119,6 +119,17 @@ def test_what_is_wrong_with_a_file(tmp_path, monkeypatch):
         clean_image(tmp_path / "a.png", View(28, 0))
 
 
+def test_where_programs_are_kept(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert predict.cache_folder() == str(tmp_path / ".cache" / "ns_jax" / "compilation_cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert predict.cache_folder() == "/xdg/ns_jax/compilation_cache"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/own")
+    assert predict.cache_folder() == "/own"
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError):

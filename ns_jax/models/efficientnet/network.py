@@ -23,11 +23,17 @@ class MBConv(nn.Module):
     activation: str
     squeeze_excite: bool
     bn_momentum: float
+    fold_batch_norm: bool
 
     @nn.compact
     def __call__(self, x, train: bool, example_ids, drop_rate):
         inputs = x
-        norm = {"groups": self.bn_groups, "dtype": self.dtype, "momentum": self.bn_momentum}
+        norm = {
+            "groups": self.bn_groups,
+            "dtype": self.dtype,
+            "momentum": self.bn_momentum,
+            "folded": self.fold_batch_norm,
+        }
         if self.group.expand != 1:
             x = Conv(x.shape[-1] * self.group.expand, dtype=self.dtype, name="expand")(x)
             x = BatchNorm(name="expand_bn", activation=self.activation, **norm)(x, train)
@@ -62,6 +68,7 @@ class EfficientNetModule(nn.Module):
       dtype: of the computation; parameters and statistics are float32.
       bn_momentum: of batch norm; the official 0.99 where None.
       head_init: of the classifier's kernel, see `head_kernel_init`.
+      fold_batch_norm: for predictions with variables of `EfficientNet.fold`.
     """
 
     variant: EfficientNet
@@ -75,6 +82,7 @@ class EfficientNetModule(nn.Module):
     dtype: Any = jnp.float32
     bn_momentum: float | None = None
     head_init: str = "classes"
+    fold_batch_norm: bool = False
 
     @property
     def _bn_momentum(self) -> float:
@@ -83,7 +91,12 @@ class EfficientNetModule(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False, example_ids=None, features_only: bool = False):
         variant = self.variant
-        norm = {"groups": self.bn_groups, "dtype": self.dtype, "momentum": self._bn_momentum}
+        norm = {
+            "groups": self.bn_groups,
+            "dtype": self.dtype,
+            "momentum": self._bn_momentum,
+            "folded": self.fold_batch_norm,
+        }
         x = Conv(variant.stem_width, 3, 2, dtype=self.dtype, name="stem")(images)
         x = BatchNorm(name="stem_bn", activation=variant.activation, **norm)(x, train and not self.frozen_blocks)
         loops = equal_blocks(variant, self.frozen_blocks) if self.scan_blocks else []
@@ -125,6 +138,7 @@ class EfficientNetModule(nn.Module):
             variant.activation,
             variant.squeeze_excite,
             self._bn_momentum,
+            self.fold_batch_norm,
             name=name,
         )
 

@@ -78,6 +78,7 @@ class EfficientNet(Architecture):
 
     can_scan = True
     can_remat = True
+    can_fold = True
 
     def round_filters(self, filters: int) -> int:
         """Scales a channel count by `width` and rounds to a multiple of 8, never below 90 %."""
@@ -146,6 +147,12 @@ class EfficientNet(Architecture):
         from ns_jax.models.efficientnet.stacking import unstack_blocks
 
         return {name: unstack_blocks(tree) for name, tree in variables.items()}
+
+    def fold(self, variables: Mapping) -> dict:
+        from ns_jax.models.folding import fold_batch_norms
+        from ns_jax.models.ops.batch_norm import BN_EPSILON
+
+        return fold_batch_norms(variables, lambda norm: norm.removesuffix("_bn"), BN_EPSILON)
 
     def foreign_names(self, scheme: str) -> Mapping:
         from ns_jax.models.efficientnet.names import names

@@ -91,7 +91,8 @@ class BatchNorm(nn.Module):
     With the batch split over devices in order, a group of consecutive examples is a group of
     consecutive devices, so statistics need no more communication than the group has devices.
     The running mean and (biased) variance move towards the average over the groups. `activation`, a key of
-    ACTIVATIONS, is applied to the result.
+    ACTIVATIONS, is applied to the result. `folded`: factor and mean are in the convolution before it, and the
+    parameter `bias`, its only variable, is all that is left to add.
     """
 
     groups: int = 1
@@ -100,10 +101,15 @@ class BatchNorm(nn.Module):
     epsilon: float = BN_EPSILON
     scale_init: Callable = nn.initializers.ones_init()
     dtype: Any = jnp.float32
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x, train: bool):
         channels = x.shape[-1]
+        if self.folded:
+            bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+            z = x.astype(jnp.float32) + bias.reshape(*(1,) * (x.ndim - 1), channels)
+            return ACTIVATIONS[self.activation][0](z).astype(self.dtype)
         scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
