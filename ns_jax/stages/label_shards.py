@@ -108,7 +108,8 @@ def _label_claimed(
             progress.update(labeled() + len(in_shard[shard]), "labeling")
         if writing is not None:
             writing.result()
-        progress.update(labeled(), "labeling")
+        if progress.done < labeled():
+            progress.update(labeled(), "labeling")
     if work.missing():
         raise Stopped(title)
     return own
