@@ -126,7 +126,8 @@ def _label_claimed(
             progress.update(labeled() + int(in_shard.sizes[shard]), "labeling")
         if writing is not None:
             writing.result()
-        progress.update(labeled(), "labeling")
+        if progress.done < labeled():
+            progress.update(labeled(), "labeling")
     if work.missing():
         raise Stopped(title)
     return own
