@@ -25,7 +25,7 @@ def main(argv) -> None:
     config = FLAGS.config
     with one_line_errors(FLAGS.workdir, FLAGS.distributed):
         from ns_jax.experiment.chain import only_stages
-        from ns_jax.experiment.fields import validate
+        from ns_jax.experiment.checks import validate
 
         if FLAGS.stages:
             only_stages(config, FLAGS.stages)

@@ -53,7 +53,7 @@ def run() -> None:
       UserError: something does not fit, or cannot be planned.
     """
     from ns_jax.experiment.chain import iterations, only_stages
-    from ns_jax.experiment.fields import validate
+    from ns_jax.experiment.checks import validate
     from ns_jax.planning.hardware import describe_topology, parse_price, parse_topology
     from ns_jax.planning.iteration import find_teacher
     from ns_jax.planning.programs import Counts, result_of

@@ -56,7 +56,7 @@ def run_here(workdir, config: str = "configs/mnist5k.py:smoke", **fields) -> Non
 
     What a process prints, and how it ends, is seen in tests that start one.
     """
-    from ns_jax.experiment.fields import validate
+    from ns_jax.experiment.checks import validate
     from ns_jax.experiment.opening import open_config
     from ns_jax.run import orchestrate
 

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from ns_jax.configs import common, mnist5k
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import finetune_config, iteration_names, iterations, only_stages
-from ns_jax.experiment.fields import FIELDS, LOCKSTEP, RUN_ONLY, unknown_field, validate, value_of
+from ns_jax.experiment.checks import validate
+from ns_jax.experiment.fields import FIELDS, LOCKSTEP, RUN_ONLY, unknown_field, value_of
 from ns_jax.experiment.fingerprint import fingerprint, flatten, lockstep_fingerprint
 from ns_jax.experiment.saved import load_config
 from ns_jax.experiment.workdir import claim_workdir, run_iterations

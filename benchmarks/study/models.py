@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ns_jax.experiment.chain import iterations
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.experiment.fingerprint import fingerprint
 from ns_jax.experiment.lock import locked
 from ns_jax.experiment.workdir import claim_workdir

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from ns_jax.errors import UserError
+from ns_jax.experiment.checks import has_validation
 from ns_jax.experiment.constraints import FOLDER_NAME
 from ns_jax.experiment.evaluations import EVALUATION, options_of
-from ns_jax.experiment.fields import FIELDS, has_validation, unknown_field
+from ns_jax.experiment.fields import FIELDS, unknown_field
 
 # Names in a workdir that are not an iteration's.
 TAKEN = ("choice.json", "compilation_cache", "config.json", "data", "folds", "logs", "report")

@@ -13,7 +13,8 @@ from ns_jax.buckets import absolute, is_bucket
 from ns_jax.data.sources import objects
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
-from ns_jax.experiment.fields import FIELDS, SECTIONS, unknown_field, validate
+from ns_jax.experiment.checks import validate
+from ns_jax.experiment.fields import FIELDS, SECTIONS, unknown_field
 from ns_jax.experiment.saved import load_config
 from ns_jax.files import read_json
 from ns_jax.fitting import rules

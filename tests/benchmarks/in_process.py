@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etils import epath
 
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.run import orchestrate
 from tests import experiments
 from tests.data.sources.test_sources import write_image

@@ -10,7 +10,7 @@ from benchmarks.study import records, table
 from benchmarks.study.findings import BY_NAME, FINDINGS
 from benchmarks.study.models import TEACHER, model_of
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from tests.benchmarks.in_process import write_images
 from tests.benchmarks.test_runs import cells as cells_of_table
 

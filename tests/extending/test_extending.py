@@ -12,7 +12,7 @@ from etils import epath
 import ns_jax
 from ns_jax.configs import mnist5k
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.files import read_json
 from ns_jax.run import orchestrate
 from tests import command

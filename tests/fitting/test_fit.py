@@ -11,7 +11,7 @@ from PIL import Image
 import ns_jax
 from ns_jax.configs import own_images
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.fitting import rules, run
 from ns_jax.fitting.budget import Costs, Shape
 from ns_jax.fitting.look import Seen

@@ -14,7 +14,7 @@ from ns_jax.data.duplicates.sidecar import write_sidecar
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import only_stages
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.experiment.workdir import claim_workdir
 from ns_jax.files import write_json
 from ns_jax.models.registry import get_architecture

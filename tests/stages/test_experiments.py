@@ -7,7 +7,7 @@ from etils import epath
 
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import iterations
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.interop import formats
 from ns_jax.pseudo_labels.store import Selection
 from ns_jax.report.tables import find_results

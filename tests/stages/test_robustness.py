@@ -7,7 +7,7 @@ from ns_jax.artifact.metadata import model_metadata
 from ns_jax.artifact.weights import save_artifact
 from ns_jax.configs import mnist5k
 from ns_jax.errors import UserError
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.files import read_json
 from ns_jax.models.registry import get_architecture
 from ns_jax.run import orchestrate

@@ -12,7 +12,7 @@ from ns_jax.configs import mnist5k
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import only_stages
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.models.registry import get_architecture
 from ns_jax.pseudo_labels.store import LabelStore, Selection
 from ns_jax.run import orchestrate

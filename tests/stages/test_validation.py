@@ -11,7 +11,7 @@ from ns_jax.configs import common, mnist5k
 from ns_jax.errors import UserError
 from ns_jax.evaluators.metrics import apply_temperature
 from ns_jax.evaluators.predictions import Predictions, read_predictions, write_predictions
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.pseudo_labels.store import LabelStore
 from ns_jax.run import orchestrate
 from ns_jax.run.choice import choose_iteration

@@ -10,7 +10,7 @@ from ns_jax.artifact.weights import save_artifact
 from ns_jax.configs import mnist5k
 from ns_jax.errors import UserError
 from ns_jax.experiment.chain import only_stages
-from ns_jax.experiment.fields import validate
+from ns_jax.experiment.checks import validate
 from ns_jax.experiment.saved import save_config
 from ns_jax.files import read_json, write_json
 from ns_jax.models.registry import get_architecture
