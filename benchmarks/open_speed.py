@@ -169,6 +169,13 @@ def prepare(folder: Path, shards: int, classes: int) -> str:
     return f"{name}:checked=yes"  # as ns_jax.pack says of them
 
 
+def define_flags() -> None:
+    flags.DEFINE_integer("shards", 30_000, f"Shards of {PER_SHARD:,} images.", lower_bound=1)
+    flags.DEFINE_integer("classes", 1000, "Number of classes.", lower_bound=1)
+    flags.DEFINE_string("open", "", "Only print what opening the images in --source takes, with the labels here.")
+    flags.DEFINE_string("source", "", "See --open.")
+
+
 def main(argv) -> None:
     del argv
     if FLAGS.open:
@@ -187,8 +194,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    flags.DEFINE_integer("shards", 30_000, f"Shards of {PER_SHARD:,} images.", lower_bound=1)
-    flags.DEFINE_integer("classes", 1000, "Number of classes.", lower_bound=1)
-    flags.DEFINE_string("open", "", "Only print what opening the images in --source takes, with the labels here.")
-    flags.DEFINE_string("source", "", "See --open.")
+    define_flags()
     app.run(main)

@@ -103,6 +103,14 @@ def mixing(count: int, classes: int, shard: int, batch_size: int, batches: int, 
     return result
 
 
+def define_flags() -> None:
+    flags.DEFINE_integer("images", 10_000_000, "Number of images.", lower_bound=1)
+    flags.DEFINE_integer("classes", 1000, "Number of classes, of equal size.", lower_bound=1)
+    flags.DEFINE_integer("shard", 10_000, "Images of a shard.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 2048, "Images of a batch.", lower_bound=1)
+    flags.DEFINE_integer("batches", 10, "How many are looked at; of the buffer at most 2.", lower_bound=1)
+
+
 def main(argv) -> None:
     del argv
     measured = mixing(FLAGS.images, FLAGS.classes, FLAGS.shard, FLAGS.batch_size, FLAGS.batches)
@@ -125,9 +133,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("images", 10_000_000, "Number of images.", lower_bound=1)
-    flags.DEFINE_integer("classes", 1000, "Number of classes, of equal size.", lower_bound=1)
-    flags.DEFINE_integer("shard", 10_000, "Images of a shard.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 2048, "Images of a batch.", lower_bound=1)
-    flags.DEFINE_integer("batches", 10, "How many are looked at; of the buffer at most 2.", lower_bound=1)
+    define_flags()
     app.run(main)

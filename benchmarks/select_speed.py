@@ -202,6 +202,13 @@ def table(rows: list[dict]) -> str:
     return markdown_table(["images", "rule", "survey, s", "rule, s", "write, s", "all, s", "peak, MiB", "equal"], lines)
 
 
+def define_flags() -> None:
+    flags.DEFINE_list("images", ["1000000", "10000000"], "sizes, one after the other")
+    flags.DEFINE_string("folder", None, "where the files lie while it runs; None: the system's folder")
+    flags.DEFINE_integer("threads", 2, "chunks that are worked on at a time")
+    flags.DEFINE_boolean("alone", False, "one size, in this process")
+
+
 def main(argv: list[str]) -> None:
     del argv
     if FLAGS.alone:
@@ -222,8 +229,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("images", ["1000000", "10000000"], "sizes, one after the other")
-    flags.DEFINE_string("folder", None, "where the files lie while it runs; None: the system's folder")
-    flags.DEFINE_integer("threads", 2, "chunks that are worked on at a time")
-    flags.DEFINE_boolean("alone", False, "one size, in this process")
+    define_flags()
     app.run(main)

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import pathlib
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -78,10 +79,17 @@ def sync(folder: epath.Path) -> None:
         os.sync()
 
 
-def remove_leftovers(folder: epath.Path) -> None:
-    """Deletes what processes that were killed have left half written in a local folder."""
-    if not buckets.is_bucket(folder):
-        for path in folder.glob("*.tmp"):
+def remove_leftovers(folder: epath.Path, spared: str = "") -> None:
+    """Deletes what processes that were killed have left half written in a local folder and the folders in it.
+
+    Args:
+      folder: in which nothing is written meanwhile.
+      spared: name of folders in which others may be writing.
+    """
+    if buckets.is_bucket(folder):
+        return
+    for path in pathlib.Path(folder).rglob("*.tmp"):
+        if path.parent.name != spared:
             path.unlink(missing_ok=True)
 
 

@@ -15,7 +15,7 @@ from ns_jax.report.figures import new_figure, save
 from ns_jax.report.results import markdown_table
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "not decided"
-BEGIN, END = "<!-- made by python -m benchmarks.findings --table -->", "<!-- end -->"
+BEGIN, END = "<!-- made by benchmarks.findings, do not edit -->", "<!-- end -->"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _fold(params: Mapping, stats: Mapping, convolution_of: Callable[[str], str],
             _fold(layer, stats.get(name, {}), convolution_of, epsilon) if isinstance(layer, Mapping) else layer
         )
     for name, moments in stats.items():
-        if "mean" not in moments:
+        if not isinstance(moments, Mapping) or "mean" not in moments:
             continue
         mean, variance, scale, bias = (
             np.asarray(array, np.float64)

@@ -14,6 +14,7 @@ from ns_jax.errors import HostError, UserError
 from ns_jax.experiment.chain import VALIDATION, iterations
 from ns_jax.experiment.fingerprint import fingerprint, full_fingerprint, lockstep_fingerprint
 from ns_jax.experiment.workdir import claim_workdir
+from ns_jax.files import remove_leftovers
 from ns_jax.parallel.agreement import check_agreement
 from ns_jax.parallel.hosts import barrier, is_process_zero, on_process_zero
 from ns_jax.parallel.mesh import make_mesh
@@ -61,6 +62,7 @@ def _run_plan(config: ConfigDict, workdir: epath.Path, plan: list[Iteration], st
     """Claims the workdir, checks everything, and runs the stages of each iteration of `plan`."""
     is_new = not (workdir / "config.json").exists()
     on_process_zero(lambda: claim_workdir(workdir, config))
+    on_process_zero(lambda: remove_leftovers(workdir, spared="labels"))  # where others may already help
     try:
         for iteration, own_stages in zip(plan, stages, strict=True):
             for _, stage in own_stages:

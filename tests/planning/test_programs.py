@@ -14,7 +14,7 @@ from ns_jax.models.registry import get_architecture
 from ns_jax.parallel.mesh import make_mesh
 from ns_jax.planning.iteration import find_teacher, iteration_programs
 from ns_jax.planning.programs import Teacher, result_of
-from ns_jax.run import orchestrate, sidecars
+from ns_jax.run import orchestrate
 from ns_jax.stages import train
 from tests.extending import experiment
 from tests.interop.weights import random_artifact
@@ -30,19 +30,24 @@ def ones(leaf):
     return jax.device_put(np.ones(leaf.shape, leaf.dtype), leaf.sharding)
 
 
+def uniform(leaf):
+    """Probabilities that are the same for all classes."""
+    return jax.device_put(np.full(leaf.shape, 1 / leaf.shape[-1], leaf.dtype), leaf.sharding)
+
+
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
     """Same arguments, and as often: each call in the smoke form's two iterations is recorded, and not computed."""
     calls, stages = {}, iter(["evaluate", "label", "evaluate"])
     make_training, make_predict = train.make_training, predictor.make_predict
 
-    def recorded(function, stage):
+    def recorded(function, stage, content=ones):
         result = []
 
         def call(*arguments):
             calls.setdefault(stage, []).append(signature(arguments))
             if not result:
-                result.append(jax.tree.map(ones, jax.eval_shape(function, *arguments)))
+                result.append(jax.tree.map(content, jax.eval_shape(function, *arguments)))
             return result[0]
 
         return call
@@ -53,8 +58,7 @@ def test_the_programs_are_those_of_a_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "make_training", make_training_recorded)
     monkeypatch.setattr(train, "compile_step", lambda step, *_: step)
-    monkeypatch.setattr(predictor, "make_predict", lambda *args: recorded(make_predict(*args), next(stages)))
-    monkeypatch.setattr(sidecars, "labels_problem", lambda *_: "")  # what is not computed is no probability
+    monkeypatch.setattr(predictor, "make_predict", lambda *args: recorded(make_predict(*args), next(stages), uniform))
     config = mnist5k.get_config("smoke")
     config.variant, config.train_epochs = TINY, 2.0
     orchestrate.run(config, epath.Path(tmp_path))

@@ -53,7 +53,7 @@ def test_a_broken_image_is_broken_in_every_copy(photos, tmp_path):
     (tmp_path / "photos" / "dog" / "d.png").write_bytes(b"no image")
     source = open_source(f"corrupted:24:{photos}")
     readable = readable_examples(source, 0.5, tmp_path / "cache")
-    assert len(readable) == 75 * 3 and 3 not in readable % 4
+    assert len(readable) == 75 * 3 and 3 not in np.asarray(readable) % 4
     with pytest.raises(UserError, match=r"1 of 4 images cannot be decoded, first 'dog/d\.png'"):
         readable_examples(source, 0.0, tmp_path / "cache")
 
