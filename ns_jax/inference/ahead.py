@@ -9,7 +9,7 @@ from typing import Any
 WAIT_SECONDS = 0.1
 
 
-class ReadAhead(Iterator[Any]):
+class InThread(Iterator[Any]):
     """Gives the items of an iterable, and raises what it raises. A context manager, which ends the thread.
 
     Args:
@@ -22,7 +22,7 @@ class ReadAhead(Iterator[Any]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True, name="read ahead")
 
-    def __enter__(self) -> "ReadAhead":
+    def __enter__(self) -> "InThread":
         self._thread.start()
         return self
 

@@ -14,7 +14,7 @@ from ns_jax.data.pipeline import EvalBatches
 from ns_jax.data.sources.base import Source
 from ns_jax.data.views import View
 from ns_jax.errors import Stopped, UserError
-from ns_jax.inference.ahead import ReadAhead
+from ns_jax.inference.ahead import InThread
 from ns_jax.inference.compile_options import compiler_options
 from ns_jax.models.apply import probabilities
 from ns_jax.models.base import Network
@@ -188,7 +188,7 @@ class Predictor:
           together: whether all hosts run as many batches.
         """
         computing: collections.deque = collections.deque()
-        with ReadAhead(batches, READ_AHEAD) as ahead:
+        with InThread(batches, READ_AHEAD) as ahead:
             while True:
                 if len(computing) == IN_FLIGHT or computing and not ahead.is_ready():
                     yield self._fetch(*computing.popleft())

@@ -24,6 +24,7 @@ BUCKET_READS = 5000  # object reads a second that a bucket begins with: cloud.go
 # Bytes of host memory (measured: `folder:` of a million files at its peak; 300 million images in 30,000 shards).
 BYTES_OF_FILE, BYTES_OF_IMAGE_IN_SHARD = 983, 52e6 / 300e6
 BYTES_OF_DRAW = 2 * 8  # of a labeled image: its index, and the pipeline's own copy of it
+BYTES_OF_COLUMNS = 20  # of an image: label and runner-up of 2 bytes, confidence and margin of 4, entropy of 8
 BYTES_OF_COPIES = 1 + 8 / 128  # of an unlabeled image, see `CopiesIndex`
 # Batches of a host in flight, as ns_jax/data/pipeline.py has them: fetched ahead, being made, and on their way.
 TRAINING_BATCHES, EVALUATION_BATCHES, READ_TOGETHER = 4 + 2, 2 + 2, 32
@@ -186,11 +187,12 @@ def _in_flight(estimate: Estimate, topology: Topology, image_bytes: int) -> int:
 
 
 def label_store_bytes(config: ConfigDict, counts: Counts) -> int:
-    """Of the stored pseudo-labels: float16 probabilities, label, confidence and an id of 19 bytes."""
+    """Of the stored pseudo-labels, of a source that keeps no ids: float16 probabilities, and the columns."""
     if not config.data.unlabeled or config.online_teacher:
         return 0
     images = counts.selected if config.selection_from else counts.unlabeled
-    return images * (2 * counts.classes + 8 + 19)
+    kept = 4 * config.label_top_k + 2 if 0 < config.label_top_k < counts.classes else 2 * counts.classes
+    return images * (kept + BYTES_OF_COLUMNS)
 
 
 def shortages(

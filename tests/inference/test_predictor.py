@@ -10,7 +10,7 @@ from etils import epath
 from ns_jax.artifact.weights import Artifact
 from ns_jax.errors import Stopped, UserError
 from ns_jax.inference import predictor as module
-from ns_jax.inference.ahead import ReadAhead
+from ns_jax.inference.ahead import InThread
 from ns_jax.inference.predictor import Predictor
 from ns_jax.models.base import build_network
 from ns_jax.parallel.mesh import make_mesh
@@ -83,12 +83,12 @@ def test_what_the_reader_raises_is_raised_here():
         yield 1
         raise UserError("gone")
 
-    with ReadAhead(items(), 2) as ahead:
+    with InThread(items(), 2) as ahead:
         assert next(ahead) == 1
         for _ in range(2):
             with pytest.raises(UserError, match="gone"):
                 next(ahead)
-    with ReadAhead(iter([]), 1) as ahead, pytest.raises(StopIteration):
+    with InThread(iter([]), 1) as ahead, pytest.raises(StopIteration):
         next(ahead)
     endless = types.SimpleNamespace(count=0)
 
@@ -97,6 +97,6 @@ def test_what_the_reader_raises_is_raised_here():
             endless.count += 1
             yield endless.count
 
-    with ReadAhead(counting(), 3) as ahead:
+    with InThread(counting(), 3) as ahead:
         assert [next(ahead) for _ in range(5)] == [1, 2, 3, 4, 5]
     assert endless.count <= 9

@@ -75,7 +75,9 @@ def test_memory_of_a_host():
         assert len(short) == lines
         assert all("ns_jax.pack" in line and line.startswith("host memory: 3") for line in short)
     assert memory["draws of training"] == pytest.approx(300e6 * 1.0625 + 1.28e6 * 16, rel=0.01)
-    assert label_store_bytes(config, counts) == 81_000_000 * 2027
+    assert label_store_bytes(config, counts) == 81_000_000 * 2020
+    config.label_top_k = 32
+    assert label_store_bytes(config, counts) == 81_000_000 * (32 * 4 + 2 + 20)
     assert label_store_bytes(supervised(), counts) == 0
 
 
