@@ -125,6 +125,7 @@ def test_source_hash_sees_code_and_not_comments(tmp_path):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow  # a chain of runs, 16 s; tables and records are tested without it
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_finding_at_toy_size(tmp_path, monkeypatch):
     write_images(tmp_path / "images")

@@ -36,6 +36,7 @@ def test_demo_gain(toy_runs, tmp_path):
     assert all(0 <= float(cell) <= 100 for cell in seed[1:])
 
 
+@pytest.mark.slow  # as test_demo_gain, with other runs
 def test_small_ablations(toy_runs, tmp_path):
     rows = cells(small_ablations.measure(tmp_path, "ablation_noise", ["noised", "no_aug_clean"], ["3"]))
     assert [row[0] for row in rows] == ["ablation_noise", "teacher", "noised", "no_aug_clean"]
