@@ -15,9 +15,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.input_speed import IMAGES, write_jpegs
+from ns_jax.cores import usable_cores
 from ns_jax.data.duplicates.fingerprints import FINGERPRINT, fingerprints
 from ns_jax.data.duplicates.matching import find_duplicates
-from ns_jax.data.pipeline import usable_cores
 from ns_jax.data.sources.registry import open_source
 from ns_jax.report.results import markdown_table
 

@@ -102,10 +102,10 @@ def deduplicate(unlabeled: str, against: Sequence[str], out, distance: int, data
     """
     import numpy as np
 
+    from ns_jax.cores import usable_cores
     from ns_jax.data.duplicates.fingerprints import perceptual_hash, stored_fingerprints
     from ns_jax.data.duplicates.matching import find_duplicates
     from ns_jax.data.duplicates.sidecar import write_sidecar
-    from ns_jax.data.pipeline import usable_cores
     from ns_jax.data.sources.registry import open_source
     from ns_jax.report.progress import StageProgress
 

@@ -11,7 +11,7 @@ from tests.conftest import REPO
 LAYERS = (
     {"errors", "version"},
     {"buckets"},
-    {"registry", "files", "host_memory", "interrupt"},
+    {"registry", "files", "host_memory", "interrupt", "cores"},
     {"progress_file"},
     {"models", "data", "pseudo_labels", "parallel"},
     {"artifact", "experiment"},

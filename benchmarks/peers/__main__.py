@@ -28,6 +28,7 @@ from benchmarks import runs
 from benchmarks.model_speed import make_task
 from benchmarks.peers import task as peer_task
 from ns_jax.configs import mnist5k, small
+from ns_jax.cores import usable_cores
 from ns_jax.data.pipeline import eval_batches
 from ns_jax.data.sources.registry import open_source
 from ns_jax.experiment.chain import iterations
@@ -180,7 +181,7 @@ def main(argv) -> None:
         raise SystemExit(f"error: there is no peer {unknown[0]!r}; there are {', '.join(ALL)}")
     if FLAGS.task != "digits" and not small.is_small_set(FLAGS.task):
         raise SystemExit(f"error: there is no task {FLAGS.task!r}; write digits or fashion:DRAW:LABELS")
-    folder, threads = Path(FLAGS.folder).absolute(), os.cpu_count() or 1
+    folder, threads = Path(FLAGS.folder).absolute(), usable_cores()
     for seed in FLAGS.seeds:
         rows = measure(FLAGS.task, int(seed), FLAGS.peers, folder, FLAGS.python, threads, FLAGS.data_dir)
         print(f"{FLAGS.task}, seed {seed}\n\n{table(rows)}\n", flush=True)

@@ -27,8 +27,9 @@ import tensorflow as tf
 from etils import epath
 
 from ns_jax import buckets
+from ns_jax.cores import usable_cores
 from ns_jax.data.decode import decode_image
-from ns_jax.data.pipeline import MIN_SIDE, named_error, usable_cores
+from ns_jax.data.pipeline import MIN_SIDE, named_error
 from ns_jax.data.shards.layout import SIDECAR
 from ns_jax.data.shards.listing import is_remote
 from ns_jax.data.sources.base import Source, identity_of

@@ -7,7 +7,6 @@ is noised. A process takes its part of every batch, and a restart begins at the 
 import dataclasses
 import functools
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ from absl import logging
 from etils import epath
 
 from ns_jax import buckets
+from ns_jax.cores import usable_cores
 from ns_jax.data.examples import AllBut
 from ns_jax.data.ops.crops import center_window
 from ns_jax.data.ops.registry import Augmentation
@@ -40,13 +40,6 @@ def stream_seed(seed: int, name: str) -> int:
     """A 31-bit seed for the stream called `name`."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def usable_cores() -> int:
-    """Number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parallel_map(dataset: tf.data.Dataset, function) -> tf.data.Dataset:

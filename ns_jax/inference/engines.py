@@ -1,10 +1,9 @@
 """A trained model in another runtime for CPU than XLA."""
 
-import os
-
 import jax
 
 from ns_jax.artifact.weights import Artifact
+from ns_jax.cores import usable_cores
 from ns_jax.errors import UserError
 from ns_jax.interop.onnx_model.engines import ENGINES, Engine
 from ns_jax.interop.onnx_model.program import to_onnx
@@ -33,5 +32,4 @@ def make_engine(artifact: Artifact, name: str, resolution: int | None, example_d
         raise UserError(f"there is no inference engine {name!r}: choose one of {', '.join((JAX, *ENGINES))}")
     if jax.default_backend() != "cpu":
         raise UserError(f"inference engine {name} is for CPUs, and this is a {jax.default_backend()}: choose jax")
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ENGINES[name](to_onnx(artifact, resolution, example_dtype), threads, dtype)
+    return ENGINES[name](to_onnx(artifact, resolution, example_dtype), usable_cores(), dtype)

@@ -3,14 +3,14 @@
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ns_jax.buckets import is_bucket
+from ns_jax.cores import usable_cores
+from ns_jax.files import file_sha256
 from ns_jax.pseudo_labels.check import values_problem
 from ns_jax.pseudo_labels.columns import Columns
 from ns_jax.pseudo_labels.draws import draw_by_id, draw_by_index
@@ -133,8 +133,7 @@ def read_labels(
         rows = [ranges[shard][0] + store.read_shard(shard).rows for shard in range(len(counts))]
         return ids_of(store, np.concatenate(rows), source_ids)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = THREADS_OF_BUCKETS if is_bucket(store.folder) else min(cores, MOST_THREADS)
+    threads = THREADS_OF_BUCKETS if is_bucket(store.folder) else min(usable_cores(), MOST_THREADS)
     return Labels(len(manifest["class_names"]), parts, read_ids, threads, progress)
 
 
@@ -186,7 +185,5 @@ def check_shard(
     """
     if problem := values_problem(columns, num_classes, num_rows):
         raise store.damaged(shard, problem)
-    if sha256 is not None:
-        with store.shard_path(shard).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise store.damaged(shard, "its SHA-256 is not the one in the manifest")
+    if sha256 is not None and file_sha256(store.shard_path(shard)) != sha256:
+        raise store.damaged(shard, "its SHA-256 is not the one in the manifest")
