@@ -120,7 +120,6 @@ class Joined:
         identity: str = "",
     ):
         self._places, self._store, self._selection = Places(store, source_ids, identity), store, selection
-        self._most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
         self.ranges = self._places.ranges
 
     def rows(self, shard: int) -> JoinedRows:
@@ -130,16 +129,11 @@ class Joined:
         `store.read_probabilities(shard, rows)`.
 
         Raises:
-          UserError: an image that one of the three has and another lacks (names the shard), or more copies than the
-            selection's manifest says.
+          UserError: an image that one of the three has and another lacks; names the shard.
         """
         columns, start, stop = self._store.read_shard(shard), *self.ranges[shard]
-        places, of_labels = (
-            self._places.of_labels(shard, columns),
-            copies_of(self._selection, shard, columns, stop - start),
-        )
-        if of_labels.sum(dtype=np.uint64) > self._most:
-            raise self._selection.damaged(shard, "more copies than its manifest says")
+        places = self._places.of_labels(shard, columns)
+        of_labels = copies_of(self._selection, shard, columns, stop - start)
         if columns.is_old:
             return JoinedRows(of_labels, places)
         rows, copies = columns.rows, np.zeros(stop - start, np.uint32)

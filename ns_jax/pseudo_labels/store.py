@@ -212,9 +212,11 @@ class LabelStore(Sidecar):
         Args:
           counts: pseudo-labels of each shard.
         """
+        if self.writing is None or not self.writing.top_k:
+            return {}
         columns = [self.read_shard(shard) for shard in range(len(counts))]
         measured = np.array([each["divergence"] for each in columns if each.has("divergence")])
-        if self.writing is None or not len(measured):
+        if not len(measured):  # there are no more classes
             return {}
         mean, most = measured[:, 0].sum() / max(1, sum(counts)), measured[:, 1].max()
         return {"top_k": self.writing.top_k, "top_k_divergence": {"mean_nats": float(mean), "max_nats": float(most)}}

@@ -45,7 +45,7 @@ class TrainingTable:
         self._starts = np.array([start for start, _ in joined.ranges], np.int64)
         self._remote = RemoteProbabilities()
         self._rows: dict[int, np.ndarray] = {}  # int32 row of each image, of shards whose rows are not the images
-        most = selection.manifest().get("copies", np.inf)  # a damaged number of copies could fill the memory
+        most = selection.manifest().get("copies", np.inf)  # a flipped bit is billions
         self.copies = CopiesIndex(self._copies_of_images(joined, selection, most), joined.ranges[-1][1])
 
     def _copies_of_images(self, joined: Joined, selection: Selection, most: float) -> Iterator[np.ndarray]:
