@@ -5,10 +5,9 @@ ILSVRC2012_val_00000001 first; or {id of an image: its classes}. Classes are num
 label do not count. Without a file a source must give them, as tfds:imagenet2012_real/validation does.
 """
 
-import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -39,13 +38,14 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
     """
     file = options["right_labels"]
     labels_of_source = None if file else getattr(source, "right_labels", None)
+    places = {name: place for place, name in enumerate(predictor.class_names)}
     if labels_of_source is not None:
         right = [
-            places_of(source.name, labels, predictor.class_names, f"image {index}")
+            places_of(source.name, labels, places, f"image {index}")
             for index, labels in zip(indices.tolist(), labels_of_source(indices), strict=True)
         ]
     else:
-        right = read_right_labels(file, source.ids(indices), predictor.class_names)
+        right = read_right_labels(file, source.ids(indices), places)
     of_index = dict(zip(indices.tolist(), right, strict=True))
     counts = np.zeros(2, np.int64)
     for probs, _, places in predictor.every_example(source, indices):
@@ -58,13 +58,13 @@ def evaluate(predictor: Predictor, source: Source, indices: np.ndarray, options)
     return {"count": count, "correct": correct, "top1": correct / count, "without_label": len(indices) - count}
 
 
-def read_right_labels(file: str, ids: np.ndarray, class_names: tuple[str, ...]) -> list[frozenset[int]]:
-    """Places among `class_names` of the right labels of each image; the empty set where it has none.
+def read_right_labels(file: str, ids: np.ndarray, places: Mapping[str, int]) -> list[frozenset[int]]:
+    """Places of the right labels of each image among the model's classes; the empty set where it has none.
 
     Args:
       file: see the top of this module.
       ids: byte strings [N].
-      class_names: of the model.
+      places: {class of the model: its place}.
 
     Raises:
       UserError: see `evaluate`.
@@ -76,22 +76,17 @@ def read_right_labels(file: str, ids: np.ndarray, class_names: tuple[str, ...]) 
     right = []
     for id_of_image in ids.tolist():
         text = os.fsdecode(id_of_image)
-        right.append(places_of(file, labels_of_image(content, text, file), class_names, text))
+        right.append(places_of(file, labels_of_image(content, text, file), places, text))
     return right
 
 
-def places_of(where: str, labels: Sequence, class_names: tuple[str, ...], image: str) -> frozenset[int]:
-    """Places of an image's labels, names or numbers, among `class_names`. Raises UserError for one that is none."""
-    numbers = [_places(class_names).get(label, -1) if isinstance(label, str) else label for label in labels]
-    wrong = [label for label, number in zip(labels, numbers, strict=True) if not 0 <= number < len(class_names)]
+def places_of(where: str, labels: Sequence, places: Mapping[str, int], image: str) -> frozenset[int]:
+    """Places of an image's labels, names or numbers, by {class: place}. Raises UserError for one that is no class."""
+    numbers = [places.get(label, -1) if isinstance(label, str) else label for label in labels]
+    wrong = [label for label, number in zip(labels, numbers, strict=True) if not 0 <= number < len(places)]
     if wrong:
-        raise UserError(f"{where}: {image} has the label {wrong[0]!r}, which is none of the {len(class_names)} classes")
+        raise UserError(f"{where}: {image} has the label {wrong[0]!r}, which is none of the {len(places)} classes")
     return frozenset(numbers)
-
-
-@functools.cache
-def _places(class_names: tuple[str, ...]) -> dict[str, int]:
-    return {name: place for place, name in enumerate(class_names)}
 
 
 def labels_of_image(content, text: str, file: str) -> list:

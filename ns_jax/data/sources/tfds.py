@@ -143,13 +143,13 @@ def open_tfds(name: str, data_dir: str) -> Source:
     return source_of_files(f"tfds:{name}", builder.info.features, files, ids)
 
 
-def prepared(name: str, data_dir: str) -> list | None:
+def prepared(name: str, data_dir: str) -> tuple | None:
     """(features, files) of a split as of `open_tfds`, for `source_of_files`; None where it is not on the disk."""
     dataset, split = _split_name(name)
     builder = _make_builder(name, dataset, data_dir)
     if not builder.data_path.exists():
         return None
-    return [builder.info.features, _prepared_files(name, split, builder)]
+    return builder.info.features, _prepared_files(name, split, builder)
 
 
 def source_of_files(name: str, features, files: list, ids: Callable, parts: tuple[Part, ...] = ()) -> Source:
