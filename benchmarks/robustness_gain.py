@@ -13,16 +13,16 @@ measuring a seed.
 
 import dataclasses
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import app, flags
-from scipy import stats
 
 from benchmarks import runs
+from benchmarks.paired import Difference, difference_of, verdict
 from ns_jax.report.results import markdown_table
 
 FLAGS = flags.FLAGS
@@ -135,24 +135,11 @@ def measure(
     return as_table(by_seed)
 
 
-def interval(differences: np.ndarray) -> str:
-    """Mean and 95 % interval of Student's t over the seeds, as text; without an interval where there is one seed."""
-    mean = float(np.mean(differences))
-    if len(differences) < 2:
-        return f"{mean:+.1f}"
-    reach = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
-    return f"{mean:+.1f} ({mean - reach:+.1f} to {mean + reach:+.1f})"
-
-
-def verdict(differences: np.ndarray) -> str:
-    """Whether the student errs less than its teacher, as the paper says of every measure."""
-    if len(differences) < 2:
-        return "one seed"
-    reach = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
-    mean = np.mean(differences)
-    if abs(mean) <= reach:
-        return "not decided"
-    return "agrees" if mean < 0 else "disagrees"
+def described(difference: Difference) -> str:
+    """Mean and 95 % interval, as text; without an interval where there is one seed."""
+    if len(difference.values) < 2:
+        return f"{difference.mean:+.1f}"
+    return f"{difference.mean:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
 
 
 def as_table(by_seed: Sequence[Mapping[str, dict]]) -> str:
@@ -163,15 +150,15 @@ def as_table(by_seed: Sequence[Mapping[str, dict]]) -> str:
     """
     rows = []
     for name, read in MEASURES.items():
-        values = {model: np.array([read(results[model]) for results in by_seed]) for model in by_seed[0]}
-        to_teacher = values["student"] - values["teacher"]
+        values = {model: [read(results[model]) for results in by_seed] for model in by_seed[0]}
+        to_teacher = difference_of(values["student"], values["teacher"])
         rows.append(
             [
                 name,
-                *(f"{values[model].mean():.1f}" for model in ("teacher", "student", "control")),
-                interval(to_teacher),
-                interval(values["student"] - values["control"]),
-                verdict(to_teacher),
+                *(f"{statistics.mean(values[model]):.1f}" for model in ("teacher", "student", "control")),
+                described(to_teacher),
+                described(difference_of(values["student"], values["control"])),
+                verdict(to_teacher, wants_more=False),
             ]
         )
     header = ["%", "teacher", "student", "control", "student - teacher", "student - control", "the paper's direction"]

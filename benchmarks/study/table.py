@@ -6,39 +6,15 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scipy import stats
-
+from benchmarks import paired
+from benchmarks.paired import AGREES, DISAGREES, OPEN, Difference, verdict
 from benchmarks.study.findings import FINDINGS, Contrast, Finding
 from benchmarks.study.models import TEACHER, model_of
 from ns_jax.errors import UserError
 from ns_jax.report.figures import new_figure, save
 from ns_jax.report.results import markdown_table
 
-AGREES, DISAGREES, OPEN = "agrees", "disagrees", "not decided"
 BEGIN, END = "<!-- made by benchmarks.findings, do not edit -->", "<!-- end -->"
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """Of two rows, over the seeds that have both.
-
-    Attributes:
-      values: of each seed, in points of top-1.
-      mean: of the values.
-      half_width: of its 95 % interval, Student's t over the seeds; infinite with fewer than two.
-    """
-
-    values: tuple[float, ...]
-    mean: float
-    half_width: float
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.half_width
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.half_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,20 +46,9 @@ class Study:
 def paired_difference(better: dict, worse: dict) -> Difference | None:
     """Of two rows of `Study.cells`; None where no seed has both."""
     seeds = [seed for seed in better if isinstance(better[seed], float) and isinstance(worse.get(seed), float)]
-    values = tuple(better[seed] - worse[seed] for seed in seeds)
-    if not values:
+    if not seeds:
         return None
-    half_width = float("inf")
-    if len(values) > 1:
-        half_width = float(stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
-    return Difference(values, statistics.mean(values), half_width)
-
-
-def verdict(difference: Difference | None) -> str:
-    """Whether an interval leaves out 0, and on which side."""
-    if difference is None or difference.low <= 0 <= difference.high:
-        return OPEN
-    return AGREES if difference.mean > 0 else DISAGREES
+    return paired.difference_of([better[seed] for seed in seeds], [worse[seed] for seed in seeds])
 
 
 def collect(records: Sequence[dict], labels: int, source: str = "", change: Callable = lambda config: None) -> Study:

@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 
 from benchmarks import demo_gain, robustness_gain, runs, small_ablations
+from benchmarks.paired import Difference, verdict
 from ns_jax.artifact.metadata import read_metadata
 from ns_jax.run import orchestrate
 from tests.benchmarks.in_process import ToyRunner, write_images
@@ -70,9 +71,11 @@ def test_robustness_gain(toy_runs, tmp_path, monkeypatch):
     header, *rows = cells(robustness_gain.measure(tmp_path, "toy", ["3"]))
     assert header[1:4] == ["teacher", "student", "control"]
     assert [row[0] for row in rows] == list(robustness_gain.MEASURES)
-    for _, *errors, to_teacher, to_control, verdict in rows:
+    for _, *errors, to_teacher, to_control, decided in rows:
         teacher, student, control = map(float, errors)
-        assert min(teacher, student, control) >= 0 and max(teacher, student, control) <= 100 and verdict == "one seed"
+        assert (
+            min(teacher, student, control) >= 0 and max(teacher, student, control) <= 100 and decided == "not decided"
+        )
         assert float(to_teacher) == pytest.approx(student - teacher, abs=0.11)
         assert float(to_control) == pytest.approx(student - control, abs=0.11)
 
@@ -80,8 +83,7 @@ def test_robustness_gain(toy_runs, tmp_path, monkeypatch):
 def test_robustness_is_compared_seed_by_seed():
     """Differences of -3, -1 and -2: mean -2, standard error 0.577, times 4.303."""
     differences = np.array([-3.0, -1.0, -2.0])
-    assert robustness_gain.interval(differences) == "-2.0 (-4.5 to +0.5)"
-    assert robustness_gain.verdict(differences) == "not decided"
-    assert robustness_gain.verdict(differences - 1) == "agrees"
-    assert robustness_gain.verdict(5 - differences) == "disagrees"
-    assert robustness_gain.interval(differences[:1]) == "-3.0"
+    assert robustness_gain.described(Difference((*differences,))) == "-2.0 (-4.5 to +0.5)"
+    assert robustness_gain.described(Difference((-3.0,))) == "-3.0"
+    for values, decided in ((differences, "not decided"), (differences - 1, "agrees"), (5 - differences, "disagrees")):
+        assert verdict(Difference((*values,)), wants_more=False) == decided
