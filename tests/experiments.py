@@ -2,6 +2,8 @@
 
 import importlib
 
+from ml_collections import ConfigDict
+
 from ns_jax.configs import (
     ablation_amount,
     ablation_balancing,
@@ -11,6 +13,7 @@ from ns_jax.configs import (
     ablation_ratio,
     ablation_soft_hard,
     ablation_warm_start,
+    mnist5k,
 )
 
 NOT_EXPERIMENTS = {"__init__", "common", "imagenet", "ablation", "small", "own_images"}
@@ -65,3 +68,12 @@ def load(name: str):
     file, _, form = name.partition(":")
     get_config = importlib.import_module(f"ns_jax.configs.{file}").get_config
     return get_config(form) if form else get_config()
+
+
+def named_chain(*order: str) -> ConfigDict:
+    """The demo's smoke form as a chain of a teacher and a student, in an order."""
+    config = mnist5k.get_config("smoke")
+    with config.unlocked():
+        config.chain = {"teacher": {"data": {"unlabeled": ""}}, "student": {}}
+        config.chain_order = order
+    return config
