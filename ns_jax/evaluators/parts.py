@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from ns_jax.errors import UserError
@@ -70,6 +71,13 @@ def checks_source(check: Callable) -> Callable:
 
 
 def measure(function: Callable, predictor, source, indices, options, parts: Parts) -> dict:
-    """Calls an evaluation, with `parts` where it takes them."""
+    """Calls an evaluation, with `parts` where it takes them.
+
+    Args:
+      function: of the registry.
+      predictor, source, options: see there.
+      indices: of the examples, as an array or as `ns_jax.data.examples.AllBut`.
+      parts: those that are finished.
+    """
     more = (parts,) if getattr(function, "takes_parts", False) else ()
-    return function(predictor, source, indices, options, *more)
+    return function(predictor, source, np.asarray(indices, np.int64), options, *more)

@@ -12,6 +12,7 @@ import pytest
 import ns_jax
 from ns_jax.artifact.class_names import wordnet_ids
 from ns_jax.artifact.metadata import network_of
+from ns_jax.data.examples import AllBut
 from ns_jax.data.sources.registry import open_source
 from ns_jax.errors import Stopped, UserError
 from ns_jax.evaluators import corruptions
@@ -61,7 +62,7 @@ def few_corruptions(monkeypatch):
 def run(predictor, options, parts_folder=None, about=()):
     source = open_source(options["data"])
     parts = Parts(parts_folder, {"model": "m", "test": source.name, **dict(about)})
-    return measure(EVALUATIONS.get(options["type"]), predictor, source, np.arange(source.count), options, parts)
+    return measure(EVALUATIONS.get(options["type"]), predictor, source, AllBut(source.count), options, parts)
 
 
 def answers(model, paths, only=None):
